@@ -1,0 +1,1 @@
+"""What there is to learn from: scanned files, their segments, labels, splits and batches."""

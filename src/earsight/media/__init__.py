@@ -1,0 +1,1 @@
+"""A file and time spans in; frames and samples out, aligned by their timestamps."""
