@@ -9,9 +9,9 @@ import dataclasses
 import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -22,6 +22,7 @@ SCHEMA = 1
 
 Tree = dict[str, Any]
 Built = TypeVar("Built")
+Section = TypeVar("Section")
 
 
 class ConfigError(ValueError):
@@ -75,9 +76,11 @@ AUDIO_ENCODERS: Registry[Any] = Registry("audio encoder")
 _STRICT = ConfigDict(extra="forbid")
 
 
-def section(cls: type[Any]) -> Any:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def section(cls: type[Section]) -> type[Section]:
     """Decorator: a keyword-only frozen dataclass whose types are checked and extras refused."""
-    return checked(config=_STRICT, kw_only=True, frozen=True)(cls)
+    made: Any = checked(config=_STRICT, kw_only=True, frozen=True)(cls)
+    return cast(type[Section], made)
 
 
 Fraction = float
@@ -89,7 +92,9 @@ class DataConfig:
     """Which clips are read, and by whom.
 
     Attributes:
-        workers: processes that decode; 0 decodes in the training process.
+        corpus: the manifest that `earsight scan` wrote.
+        workers: processes that decode; 0 decodes in the training process, ``auto`` is one per
+            thread.
         prefetch: batches kept ready per worker.
         audio_missing: what becomes of instances without sound: left out (``skip``), given silence
             (``silence``), or refused (``error``).
@@ -101,7 +106,8 @@ class DataConfig:
         block: neighbours read together (1 for loose files).
     """
 
-    workers: int = 2
+    corpus: str = ""
+    workers: int | Literal["auto"] = "auto"
     prefetch: int = 2
     audio_missing: Literal["skip", "silence", "error"] = "skip"
     holdout: Fraction = 0.1
@@ -113,7 +119,9 @@ class DataConfig:
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from _at_least(self, workers=0, prefetch=1, max_pixels=1, block=1)
+        yield from _at_least(self, prefetch=1, max_pixels=1, block=1)
+        if self.workers != "auto" and self.workers < 0:
+            yield "workers: must be 0 or more, or auto"
         yield from _within(self, 0, 1, "holdout", "max_failures")
         if self.timeout <= 0:
             yield "timeout: must be positive seconds"
@@ -215,6 +223,12 @@ class AudioConfig:
             yield "jitter: must be 0 or more seconds"
         if self.window > self.n_fft:
             yield f"window: must not exceed n_fft ({self.n_fft})"
+        if self.stretch[0] == self.stretch[1] != self.duration:
+            yield f"stretch: equal ends mean none, and must then be the duration, {self.duration}"
+        if self.n_fft % 4:
+            yield "n_fft: must be a multiple of 4"
+        if round(self.duration * self.rate) // max(1, self.hop_samples) + 1 < self.frames:
+            yield f"hop: {self.hop_samples} samples do not give {self.frames} frames; shorten it"
         full = self.n_fft // 2 + 1
         if self.bands not in (full, self.n_fft // 4 + 1):
             yield (
@@ -518,11 +532,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
-        if nested and not ("name" in value and value["name"] != below.get("name")):
-            merged[key] = merge(below, value)
-        else:
+        if not isinstance(below, Mapping) or not isinstance(value, Mapping):
             merged[key] = value
+        elif value.get("name", below.get("name")) != below.get("name"):
+            merged[key] = dict(value)
+        else:
+            merged[key] = merge(below, value)
     return merged
 
 
@@ -585,7 +600,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def yaml_text(config: RunConfig) -> str:
+    """The resolved configuration as YAML."""
+    tree = {"schema": SCHEMA, **as_tree(config)}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
 def write_yaml(path: Path, config: RunConfig) -> None:
     """Write the resolved configuration."""
-    tree = {"schema": SCHEMA, **as_tree(config)}
-    path.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml_text(config), encoding="utf-8")

@@ -24,8 +24,10 @@ UInt64 = NDArray[np.uint64]
 
 def _mix(x: UInt64) -> UInt64:
     """SplitMix64's finaliser, wrapping modulo 2**64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
+    # NumPy warns of the wrapping for scalars alone.
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
     return x ^ (x >> np.uint64(31))
 
 
@@ -90,13 +92,15 @@ def _signed(value: int) -> int:
 
 def _shift_right(x: Tensor, by: int) -> Tensor:
     """A logical shift (torch shifts int64 arithmetically)."""
-    return (x >> by) & (2 ** (64 - by) - 1)
+    shifted: Tensor = (x >> by) & (2 ** (64 - by) - 1)
+    return shifted
 
 
 def _mix_tensor(x: Tensor) -> Tensor:
     x = (x ^ _shift_right(x, 30)) * _signed(_MIX_1)
     x = (x ^ _shift_right(x, 27)) * _signed(_MIX_2)
-    return x ^ _shift_right(x, 31)
+    mixed: Tensor = x ^ _shift_right(x, 31)
+    return mixed
 
 
 def integers_on_device(
@@ -170,7 +174,7 @@ def permute_blocks(
         at = (where == chosen) & ~in_tail
         key = int(order[at][0])
         inside[at] = permute(seed + key, f"{purpose}/item", shifted[at] % block, block)
-    result = where * block + inside
+    result: NDArray[np.int64] = where * block + inside
     if in_tail.any():
         moved = permute(seed, f"{purpose}/tail-item", position[in_tail] - tail_at, tail)
         result[in_tail] = full * block + moved

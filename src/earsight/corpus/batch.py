@@ -46,7 +46,7 @@ class Batch:
         return len(self.row)
 
     def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on ``device``."""
+        """The same batch with its tensors on ``device``; ``start`` stays."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)

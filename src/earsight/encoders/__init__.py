@@ -1,1 +1,19 @@
-""""""
+"""Encoders: clips and spectrograms to features, and features to embeddings.
+
+Importing this package registers its encoders.
+"""
+
+from earsight.encoders.conv2d_audio import Conv2DAudio, Conv2DAudioConfig
+from earsight.encoders.heads import MLPHead
+from earsight.encoders.pair import Pair, build_pair
+from earsight.encoders.r2plus1d import R2Plus1D, R2Plus1DConfig
+
+__all__ = [
+    "Conv2DAudio",
+    "Conv2DAudioConfig",
+    "MLPHead",
+    "Pair",
+    "R2Plus1D",
+    "R2Plus1DConfig",
+    "build_pair",
+]

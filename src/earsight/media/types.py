@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class MediaError(ValueError):
-    """A file that cannot be read; the message is one sentence that says why."""
+    """A file that cannot be read; the message goes on from the file's name to say why."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,122 @@
+"""What every benchmark shares: the machine's description, core-seconds, the closing lines."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+"""Version of the JSON that benchmarks write."""
+
+DATA = Path(__file__).parents[1] / "../shared/data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A figure to reach: at least ``least``, or at most ``most``."""
+
+    name: str
+    measured: float
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is reached."""
+        if self.least is not None and self.measured < self.least:
+            return False
+        return self.most is None or self.measured <= self.most
+
+    def line(self) -> str:
+        """``name: measured (target)``."""
+        wanted = f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+        return f"{self.name}: {self.measured:.3g}{self.unit} ({wanted}{self.unit})"
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Read ``--quick`` and ``--json FILE``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, to see it work")
+    name = Path(sys.argv[0]).stem
+    parser.add_argument(
+        "--json", type=Path, default=Path(f"{name}.json"), help="where raw timings are written"
+    )
+    return parser.parse_args()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    packages: dict[str, str | None] = {}
+    for name in ("av", "numpy", "torch", "librosa", "pillow"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor()
+    lines = info.read_text().splitlines()
+    model = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+    flags = next((x.split(":", 1)[1].split() for x in lines if x.startswith("flags")), [])
+    wide = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_bf16") if name in flags]
+    return f"{model or platform.machine()} ({', '.join(wide)})"
+
+
+def core_seconds(work: Callable[[], object]) -> float:
+    """Process time of all threads that ``work`` takes."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def alternate(sides: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, list[float]]:
+    """Core-seconds of each side per round, the sides taking turns so that noise hits all alike.
+
+    Each side is called with the number of the round; round 0 warms up and is left out.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, work in sides.items():
+            seconds = core_seconds(lambda work=work: work(number))  # type: ignore[misc]
+            if number:
+                taken[name].append(seconds)
+    return taken
+
+
+def median(values: list[float]) -> float:
+    """The middle value, as robust to a busy machine as one can be."""
+    return statistics.median(values)
+
+
+def finish(targets: list[Target], raw: Mapping[str, Any], path: Path) -> int:
+    """Write the JSON, print a line per target; the exit status: 1 where one falls short."""
+    report = {
+        "schema": SCHEMA,
+        "machine": machine(),
+        "targets": [{**vars(target), "met": target.met} for target in targets],
+        **raw,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    for target in targets:
+        print(target.line())
+    return 0 if all(target.met for target in targets) else 1

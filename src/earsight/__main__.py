@@ -1,0 +1,5 @@
+"""``python -m earsight``."""
+
+from earsight.cli import main
+
+main()

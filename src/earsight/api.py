@@ -1,0 +1,395 @@
+"""What the commands do: each function wires the packages together; the CLI calls one of them."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earsight import presets
+from earsight.config import (
+    ConfigError,
+    RunConfig,
+    Tree,
+    as_tree,
+    merge,
+    override,
+    parse,
+    read_yaml,
+    write_yaml,
+)
+from earsight.corpus.instances import Instances
+from earsight.corpus.loader import TrainingClips
+from earsight.corpus.scan import ScanReport
+from earsight.corpus.scan import scan as scan_media
+from earsight.evaluation.features import Encoder, Features
+from earsight.evaluation.protocol import TASKS, Evaluator
+from earsight.evaluation.results import Evaluation, versions, write_evaluation
+from earsight.evaluation.rows import as_metrics
+from earsight.training.devices import (
+    choose_device,
+    describe_machine,
+    keep_memory,
+    thread_count,
+    worker_count,
+)
+from earsight.training.estimate import Estimate, estimate
+from earsight.training.logging import RunLog, cut_metrics
+from earsight.training.loop import Loop, Parts, Plan
+from earsight.training.resume import check_resumable, last_checkpoint
+from earsight.training.run_folder import (
+    create_run,
+    load_encoders,
+    read_config,
+    save_encoders,
+)
+from earsight.training.setup import (
+    Data,
+    blank_inputs,
+    build_method,
+    build_model,
+    build_parts,
+    clip_settings,
+    fit_inputs,
+    open_data,
+)
+from earsight.transforms.inputs import Inputs
+
+Progress = Callable[[int, int], None]
+
+
+def configure(
+    preset: str | None, *, config: Path | None = None, settings: Sequence[str] = ()
+) -> RunConfig:
+    """A configuration from a preset, a YAML file laid over it, and ``section.name=value`` last.
+
+    Raises:
+        ConfigError: names every setting that cannot be used.
+    """
+    tree: Tree = presets.load(preset) if preset else {}
+    if config is not None:
+        tree = merge(tree, read_yaml(config))
+    if not tree:
+        raise ConfigError(["choose a preset (`earsight presets ls`) or give a configuration file"])
+    return parse(override(tree, settings))
+
+
+def run_config(
+    run: Path,
+    *,
+    preset: str | None,
+    config: Path | None,
+    corpus: Path | None,
+    settings: Sequence[str],
+    resume: bool,
+) -> RunConfig:
+    """The configuration of a run to start, or (``resume``) of the one that is gone on with.
+
+    Raises:
+        ConfigError: names every setting that cannot be used.
+    """
+    if corpus is not None:
+        settings = [*settings, f"data.corpus={json.dumps(str(corpus.resolve()))}"]
+    if not resume:
+        return configure(preset, config=config, settings=settings)
+    if preset or config:
+        raise ConfigError(
+            ["--resume takes the run's own settings; leave --preset and --config out"]
+        )
+    return parse(override(as_tree(read_config(run)), settings))
+
+
+def scan(
+    sources: Sequence[str], output: Path, *, segment: str | float | None = None, **options: Any
+) -> ScanReport:
+    """Scan media into a manifest; see :func:`earsight.corpus.scan.scan`.
+
+    Args:
+        sources: folders or files, each perhaps ``name=PATH``.
+        output: the manifest.
+        segment: seconds, or text such as ``10s``.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: a source or an option cannot be used, or nothing was found.
+    """
+    return scan_media(sources, output, segment=seconds_of(segment), **options)
+
+
+def seconds_of(text: str | float | None) -> float | None:
+    """Seconds of ``10s``, ``500ms``, ``2m`` or a plain number.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text is None or isinstance(text, float | int):
+        return text
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|)\s*", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration; write 10s, 500ms or 2m")
+    return float(found[1]) * {"ms": 0.001, "m": 60.0}.get(found[2], 1.0)
+
+
+def dry_run(config: RunConfig) -> Estimate:
+    """Build a run, try one made-up and one real micro-batch, and say what it would take."""
+    device = _prepare_machine(config)
+    data = open_data(config)
+    plan = Plan.of(config, len(data.train))
+    inputs = fit_inputs(config, data.train, worker_count(config))
+    parts = build_parts(config, inputs, len(data.train), device)
+    clips = training_clips(config, data, plan, parts)
+    return estimate(config, parts, clips, plan, device, worker_count(config))
+
+
+def training_clips(config: RunConfig, data: Data, plan: Plan, parts: Parts) -> TrainingClips:
+    """The clips of a run, by number of micro-batch."""
+    views = parts.method.needs.views
+    return TrainingClips(data.train, clip_settings(config), batch=plan.micro, views=views)
+
+
+def pretrain(
+    config: RunConfig, run: Path, *, resume: bool = False, quiet: bool = False
+) -> Mapping[str, float]:
+    """Train a run to its end, from the start or from its last checkpoint.
+
+    Returns:
+        The figures of the last evaluation, by name.
+
+    Raises:
+        ValueError: settings, corpus or run folder cannot be used.
+        StoppedError: SIGINT or SIGTERM came; the state is saved.
+    """
+    device = _prepare_machine(config)
+    data = open_data(config)
+    plan = Plan.of(config, len(data.train))
+    state = None
+    if resume:
+        state = last_checkpoint(run)
+        if state is not None:
+            check_resumable(config, data.train, state)
+        cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
+        write_yaml(run / "config.yaml", config)
+    else:
+        create_run(run, config)
+    log = RunLog(run, config.log, steps=plan.steps, quiet=quiet)
+    try:
+        return _train(config, run, data, plan, device, log, state)
+    finally:
+        log.close()
+
+
+def _train(
+    config: RunConfig,
+    run: Path,
+    data: Data,
+    plan: Plan,
+    device: torch.device,
+    log: RunLog,
+    state: Mapping[str, object] | None,
+) -> Mapping[str, float]:
+    workers = worker_count(config)
+    _describe(log, config, data, device)
+    inputs = fit_inputs(config, data.train, workers) if state is None else blank_inputs(config)
+    parts = build_parts(config, inputs, len(data.train), device)
+    if state is None:
+        log.note(f"statistics of sound taken over {inputs.clips} clips")
+    evaluator = _evaluator(config, data, parts.inputs)
+    figures: dict[str, float] = {}
+
+    def evaluate(epoch: int) -> Mapping[str, float]:
+        began = time.monotonic()
+        figures.clear()
+        figures.update(
+            as_metrics(evaluator.rows(TASKS, [Encoder(model=parts.model, method=parts.method)]))
+        )
+        log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
+        return figures
+
+    loop = Loop(
+        config=config,
+        parts=parts,
+        clips=training_clips(config, data, plan, parts),
+        run=run,
+        log=log,
+        device=device,
+        workers=workers,
+        plan=plan,
+        evaluate=evaluate if len(data.held_out) > 1 else None,
+    )
+    if state is not None:
+        loop.load(state)
+        log.note(f"goes on from step {loop.step} of {plan.steps}")
+    del state
+    loop.fit()
+    save_encoders(run, parts.model, parts.inputs, config)
+    log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
+    return figures
+
+
+def _prepare_machine(config: RunConfig) -> torch.device:
+    """Threads and memory as configured; returns the device."""
+    keep_memory()
+    torch.set_num_threads(thread_count(config.threads))
+    return choose_device(config.device)
+
+
+def _describe(log: RunLog, config: RunConfig, data: Data, device: torch.device) -> None:
+    log.note(", ".join(f"{name} {number}" for name, number in versions().items()))
+    log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
+    left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)
+    log.note(
+        f"{config.data.corpus}: {len(data.train)} instances to train on, {len(data.held_out)} held "
+        f"out by {data.split}" + (f"; left out: {left_out}" if left_out else "")
+    )
+
+
+def _evaluator(
+    config: RunConfig, data: Data, inputs: Inputs, progress: Progress | None = None
+) -> Evaluator:
+    return Evaluator(
+        config=config,
+        data=data,
+        inputs=inputs,
+        device=choose_device(config.device),
+        workers=worker_count(config),
+        progress=progress,
+    )
+
+
+def summary(figures: Mapping[str, float]) -> str:
+    """The figures that tell most, in one line."""
+    shown = [
+        f"{name.removeprefix('retrieval/')} {100 * value:.1f} %"
+        for name, value in figures.items()
+        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy")
+    ]
+    return ", ".join(shown) or "no figures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A run's encoders, ready to use."""
+
+    config: RunConfig
+    encoder: Encoder
+    inputs: Inputs
+
+
+def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
+    """Encoders, method and inputs of a finished run.
+
+    Args:
+        run: the run folder.
+        device: where they are put.
+        size: rows of the method's state (of no matter for its embeddings).
+
+    Raises:
+        ValueError: the folder is no run, or it has not finished.
+    """
+    read_config(run)
+    config, state, inputs = load_encoders(run / "encoders.safetensors")
+    model = build_model(config, device)
+    model.load_state_dict(state)
+    encoder = Encoder(model=model, method=build_method(config, size, device))
+    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device))
+
+
+def evaluate(
+    run: Path,
+    task: str,
+    *,
+    corpus: Path | None = None,
+    settings: Sequence[str] = (),
+    baseline: bool = True,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a run's encoders beside their random initialisation; writes it into the run.
+
+    Args:
+        run: the run folder.
+        task: ``retrieve`` (with the geometry of the embedding), ``knn`` or ``probe``.
+        corpus: another corpus than the run's.
+        settings: ``evaluation.`` and ``data.`` settings to change.
+        baseline: measure the random initialisation too.
+        progress: told of decoded batches.
+
+    Raises:
+        ValueError: the run or corpus cannot be used for the task.
+    """
+    began = time.monotonic()
+    device = choose_device(read_config(run).device)
+    loaded = load_run(run, device)
+    config = _evaluation_config(loaded.config, corpus, settings)
+    _prepare_machine(config)
+    encoders = [loaded.encoder]
+    if baseline:
+        encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
+    evaluator = _evaluator(config, open_data(config), loaded.inputs, progress)
+    rows = evaluator.rows(TASKS[:2] if task == "retrieve" else (task,), encoders)
+    if not rows:
+        raise ValueError(_nothing(task))
+    evaluation = Evaluation(
+        name=task,
+        protocol=PROTOCOLS[task].format(**vars(config.evaluation)),
+        seed=config.seed,
+        corpus=config.data.corpus,
+        weights=f"{run.name}, {loaded.config.train.epochs} epochs",
+        rows=tuple(rows),
+        seconds=time.monotonic() - began,
+        details={"machine": describe_machine(device)},
+    )
+    write_evaluation(run, evaluation)
+    return evaluation
+
+
+def embed_held_out(run: Path) -> tuple[Features, Instances]:
+    """Embeddings of the run's held-out gallery, and the instances that its rows name."""
+    loaded = load_run(run, choose_device(read_config(run).device))
+    data = open_data(loaded.config)
+    evaluator = _evaluator(loaded.config, data, loaded.inputs)
+    return evaluator.gallery_features([loaded.encoder])[0], data.held_out
+
+
+PROTOCOLS = {
+    "retrieve": (
+        "Cross-modal retrieval of held-out clips in a fixed gallery of at most {gallery}, one "
+        "centre clip each, within the spaces that the method trains to agree."
+    ),
+    "knn": (
+        "Cosine kNN (k = 20) on pooled encoder features before any head, {clips} evenly spaced "
+        "clips averaged; fitted on at most {probe_samples} training instances."
+    ),
+    "probe": (
+        "Multinomial logistic regression on standardised pooled encoder features before any head, "
+        "{clips} evenly spaced clips averaged; C chosen on a tenth of the training split; fitted "
+        "on at most {probe_samples} training instances."
+    ),
+}
+
+
+def _evaluation_config(
+    config: RunConfig, corpus: Path | None, settings: Sequence[str]
+) -> RunConfig:
+    """The run's settings with those changed that do not change what was learned."""
+    wrong = [s for s in settings if not s.startswith(("evaluation.", "data.", "threads", "device"))]
+    if wrong:
+        raise ConfigError(
+            [
+                f"{s}: decides what was learned; only evaluation. and data. settings may change"
+                for s in wrong
+            ]
+        )
+    tree = override(as_tree(config), settings)
+    if corpus is not None:
+        tree = merge(tree, {"data": {"corpus": str(corpus.resolve())}})
+    return parse(tree)
+
+
+def _nothing(task: str) -> str:
+    if task == "retrieve":
+        return "this method trains no space in which pictures and sounds can be compared"
+    return "the corpus has no labels to classify by; scan it again with --labels"

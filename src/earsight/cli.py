@@ -1,0 +1,331 @@
+"""The command line: each command is one call into the library, imported only when it runs."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from earsight.version import __version__
+
+USAGE = 2
+FAILED = 1
+"""Exit codes: 0 done, 1 the work failed, 2 the request cannot be carried out as it stands,
+128 + n stopped by signal n with the state saved."""
+
+Settings = Positional[tuple[str, ...]]
+
+
+class Command(Protocol):
+    """A command with its arguments."""
+
+    def run(self) -> int:
+        """Do it; returns the exit code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """Find videos, read what they hold, and write the manifest that everything else works on.
+
+    Example: earsight scan ~/videos -o corpus.parquet --segment 10s
+    """
+
+    sources: Positional[tuple[str, ...]]
+    """Folders or files; NAME=FOLDER keeps several sources apart."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The manifest to write; if it exists, only what has changed is read again."""
+    segment: str | None = None
+    """Cut files longer than two segments, such as 10s."""
+    labels: Path | None = None
+    """A CSV with a column path and one column per label."""
+    group_by: str | None = None
+    """Label column whose values must not stand on both sides of a split (default: the file)."""
+    min_duration: float = 1.0
+    """Seconds below which a clip is too short."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    deep: bool = False
+    """Decode everything, to find files damaged in the middle."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Scan."""
+        from earsight import api
+        from earsight.corpus.scan_report import format_report
+
+        with progress("scanning") as show:
+            report = api.scan(
+                self.sources,
+                self.output,
+                segment=self.segment,
+                labels=self.labels,
+                group_by=self.group_by,
+                min_duration=self.min_duration,
+                workers=self.workers,
+                deep=self.deep,
+                progress=lambda step, done, of: show(done, of),
+            )
+        emit(self.json, asdict(report), format_report(report))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsList:
+    """List the presets.
+
+    Example: earsight presets ls
+    """
+
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """List."""
+        from earsight import presets
+
+        known = {name: presets.about(name) for name in presets.names()}
+        width = max(map(len, known))
+        emit(self.json, known, "\n".join(f"{n:{width}}  {about}" for n, about in known.items()))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsShow:
+    """Print every setting of a preset, those that it leaves at their default too.
+
+    Example: earsight presets show tiny
+    """
+
+    preset: Positional[str]
+    settings: Settings = ()
+    """Settings to change: section.name=value."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Show."""
+        from earsight import api
+        from earsight.config import as_tree, yaml_text
+
+        config = api.configure(self.preset, settings=self.settings)
+        emit(self.json, as_tree(config), yaml_text(config))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsDiff:
+    """Print the settings in which two presets differ.
+
+    Example: earsight presets diff tiny tiny-self
+    """
+
+    first: Positional[str]
+    second: Positional[str]
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Compare."""
+        from earsight import api
+        from earsight.config import as_tree
+        from earsight.presets import difference
+
+        first, second = (as_tree(api.configure(name)) for name in (self.first, self.second))
+        rows = difference(first, second)
+        text = "\n".join(f"{path}: {one} -> {two}" for path, one, two in rows)
+        emit(self.json, rows, text or "no difference")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Learn encoders from the clips of a corpus.
+
+    Example: earsight pretrain --preset tiny --corpus corpus.parquet -o runs/first train.epochs=50
+    """
+
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The run folder to make (or, with --resume, to go on with)."""
+    preset: str | None = None
+    """Settings to start from; see `earsight presets ls`."""
+    config: Path | None = None
+    """A YAML file laid over the preset."""
+    corpus: Path | None = None
+    """The manifest that `earsight scan` wrote."""
+    resume: bool = False
+    """Go on with the run from its last checkpoint, with the settings it has."""
+    dry_run: bool = False
+    """Build everything, try one made-up and one real micro-batch, and estimate memory and time."""
+    settings: Settings = ()
+    """Settings to change: section.name=value."""
+    json: bool = False
+    """Print the result for machines, and no progress."""
+
+    def run(self) -> int:
+        """Train."""
+        from earsight import api
+
+        config = api.run_config(
+            self.output,
+            preset=self.preset,
+            config=self.config,
+            corpus=self.corpus,
+            settings=self.settings,
+            resume=self.resume,
+        )
+        if self.dry_run:
+            estimate = api.dry_run(config)
+            emit(self.json, estimate.as_dict(), str(estimate))
+            return 0
+        figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
+        emit(self.json, {"run": str(self.output), **figures}, f"the run is in {self.output}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a run's encoders on held-out clips, beside the random initialisation and chance.
+
+    Example: earsight evaluate probe runs/first
+    """
+
+    task: Positional[str]
+    """retrieve, knn or probe."""
+    folder: Positional[Path]
+    """The run folder."""
+    settings: Settings = ()
+    """Settings to change: evaluation.clips=3, data.workers=4."""
+    corpus: Path | None = None
+    """Another corpus than the run's."""
+    baseline: bool = True
+    """Measure the random initialisation too."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Evaluate."""
+        from earsight import api
+        from earsight.evaluation.rows import format_table
+
+        with progress("decoding") as show:
+            evaluation = api.evaluate(
+                self.folder,
+                self.task,
+                corpus=self.corpus,
+                settings=self.settings,
+                baseline=self.baseline,
+                progress=show,
+            )
+        text = f"{evaluation.protocol}\n\n{format_table(evaluation.rows)}"
+        emit(self.json, asdict(evaluation), text)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Render a corpus of struck objects, learn from it, and write a report: the whole way once.
+
+    Example: earsight demo -o demo-run
+    """
+
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("demo-run")
+    """The folder to make."""
+    seed: int = 0
+    """Of the corpus and of the training."""
+    short: bool = False
+    """A few clips and steps, to see that everything works; nothing is learned."""
+    settings: Settings = ()
+    """Settings to change: section.name=value."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Demonstrate."""
+        from earsight import demo
+
+        result = demo.demo(
+            self.output, seed=self.seed, short=self.short, settings=self.settings, quiet=self.json
+        )
+        emit(self.json, result.as_dict(), str(result))
+        return 0
+
+
+def progress(what: str) -> Any:
+    """A progress bar on the terminal, as a context that gives ``show(done, of)``."""
+    from earsight.terminal import progress_bar
+
+    return progress_bar(what)
+
+
+def emit(as_json: bool, tree: Any, text: str) -> None:
+    """Print a result, for machines or for people."""
+    print(json.dumps(tree, indent=2) if as_json else text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; exits with the documented code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in (["--version"], ["-V"]):
+        print(f"earsight {__version__}")
+        return
+    sys.exit(guarded(parse(given)))
+
+
+def parse(given: list[str]) -> Command:
+    """The command asked for; usage errors and --help leave from here."""
+    presets = Annotated[
+        Annotated[PresetsList, subcommand("ls")]
+        | Annotated[PresetsShow, subcommand("show")]
+        | Annotated[PresetsDiff, subcommand("diff")],
+        subcommand("presets", description="Named settings: list, show or compare them."),
+    ]
+    commands = (
+        Annotated[Scan, subcommand("scan")]
+        | presets
+        | Annotated[Pretrain, subcommand("pretrain")]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Demo, subcommand("demo")]
+    )
+    description = "Learn video and audio encoders from unlabelled videos, and put them to use."
+    command: Command = tyro.cli(
+        commands,
+        args=given,
+        prog="earsight",
+        description=description,
+        config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+    )
+    return command
+
+
+def guarded(command: Command) -> int:
+    """Run a command; a mistake or a failure is one clear sentence, not a traceback."""
+    try:
+        return command.run()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"earsight: {error}", file=sys.stderr)
+        return code
+
+
+def exit_code(error: Exception) -> int | None:
+    """The code of an error that its message explains; None where the traceback is needed."""
+    from earsight.errors import RunError, StoppedError
+
+    if isinstance(error, StoppedError):
+        return 128 + error.signal
+    if isinstance(error, RunError):
+        return FAILED
+    return USAGE if isinstance(error, ValueError | OSError) else None
+
+
+if __name__ == "__main__":
+    main()

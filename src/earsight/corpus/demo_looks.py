@@ -1,0 +1,146 @@
+"""How the objects of the demo look: the outlines of shapes, the surfaces of materials."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earsight.corpus.demo_scene import TINT, Draws, Scene
+from earsight.random import uniform
+
+Float = NDArray[np.float32]
+Face = tuple[Float, Float, Float]
+"""Of a surface, each ``(T, P, P)``: factor of its colour, share of white, opacity."""
+
+_COLOURS = {
+    "wood": (170.0, 115.0, 65.0),
+    "glass": (150.0, 210.0, 205.0),
+    "steel": (150.0, 155.0, 165.0),
+    "rubber": (75.0, 65.0, 80.0),
+    "stone": (140.0, 135.0, 120.0),
+}
+_SPECKLES = 24
+
+
+def outline(shape: str, u: Float, v: Float) -> Float:
+    """Distance to the outline of a shape of radius one, negative inside (a bound at corners)."""
+    return _OUTLINES[shape](u, v)
+
+
+def _disc(u: Float, v: Float) -> Float:
+    return np.hypot(u, v) - np.float32(0.88)
+
+
+def _square(u: Float, v: Float) -> Float:
+    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.76)
+
+
+def _triangle(u: Float, v: Float) -> Float:
+    return np.maximum(np.float32(0.866) * np.abs(u) + np.float32(0.5) * v, -v) - np.float32(0.54)
+
+
+def _star(u: Float, v: Float) -> Float:
+    """Five points: angles are folded into half a point, whose side is one straight line."""
+    fifth = np.float32(2 * np.pi / 5)
+    angle = np.arctan2(u, v)
+    angle -= fifth * np.round(angle / fifth)
+    r = np.hypot(u, v)
+    x, y = r * np.cos(angle), np.abs(r * np.sin(angle))
+    tip, notch = np.array([1.05, 0.0]), 0.5 * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
+    side = (tip - notch) / np.hypot(*(tip - notch))
+    across, along = np.float32(-side[1]), np.float32(side[0])
+    return across * (x - np.float32(tip[0])) + along * y
+
+
+def _ring(u: Float, v: Float) -> Float:
+    return np.abs(np.hypot(u, v) - np.float32(0.7)) - np.float32(0.24)
+
+
+def _cross(u: Float, v: Float) -> Float:
+    long, short = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v))
+    return np.maximum(long - np.float32(0.95), short - np.float32(0.3))
+
+
+_OUTLINES: dict[str, Callable[[Float, Float], Float]] = {
+    "disc": _disc,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "ring": _ring,
+    "cross": _cross,
+}
+
+
+def surface(
+    scene: Scene, draws: Draws, x: Float, y: Float, u: Float, v: Float, distance: Float
+) -> tuple[Float, Float]:
+    """Colour and opacity of the object's face.
+
+    Args:
+        scene: what the object is.
+        draws: of the clip's pictures.
+        x: ``(T, P, P)`` place in the picture from the object's middle, in radii, for light.
+        y: likewise.
+        u: ``(T, P, P)`` place on the object, which turns with it, for texture.
+        v: likewise.
+        distance: ``(T, P, P)`` from the outline, in radii, negative inside.
+
+    Returns:
+        Colour ``(T, 3, P, P)`` up to 255, and opacity ``(T, P, P)``.
+    """
+    tint = TINT * (2 * draws.unit(3) - 1)
+    base = (np.array(_COLOURS[scene.material]) + tint).astype(np.float32)
+    light = draws.between(0, 2 * np.pi)
+    lit = np.float32(np.cos(light)) * x + np.float32(np.sin(light)) * y
+    phase = np.float32(draws.between(0, 2 * np.pi))
+    if scene.material == "wood":
+        shade, white, opacity = _wood(lit, u, v, phase)
+    elif scene.material == "glass":
+        shade, white, opacity = _glass(lit, distance)
+    elif scene.material == "steel":
+        shade, white, opacity = _steel(lit, u, phase)
+    elif scene.material == "rubber":
+        shade, white, opacity = _rubber(lit)
+    else:
+        shade, white, opacity = _stone(scene, lit, u, v)
+    return base[:, None, None] * shade[:, None] + np.float32(255) * white[:, None], opacity
+
+
+def _wood(lit: Float, u: Float, v: Float, phase: Float) -> Face:
+    """Bands of grain, slightly bent, without gloss."""
+    grain = np.sin(np.float32(14) * (v + np.float32(0.12) * np.sin(3 * u + phase)) + phase)
+    shade = 1 + np.float32(0.3) * grain + np.float32(0.2) * lit
+    return shade, np.zeros_like(lit), np.ones_like(lit)
+
+
+def _glass(lit: Float, distance: Float) -> Face:
+    """Clear in the middle, bright along the rim, with a sharp light."""
+    rim = np.exp(np.minimum(distance, 0) / np.float32(0.12))
+    spot = np.exp(-((lit - np.float32(0.45)) ** 2) / np.float32(0.012))
+    opacity = np.clip(np.float32(0.3) + rim + spot, 0, 1)
+    return 1 + np.float32(0.2) * lit, np.float32(0.3) * rim + np.float32(0.6) * spot, opacity
+
+
+def _steel(lit: Float, u: Float, phase: Float) -> Face:
+    """Broad bands of reflected light that stay while the object turns, and fine brushing."""
+    bands = np.cos(np.float32(4.5) * lit + phase)
+    brushed = np.float32(0.06) * np.sin(40 * u)
+    white = np.float32(0.4) * np.maximum(bands, 0) ** 6
+    return np.float32(0.85) + np.float32(0.35) * bands + brushed, white, np.ones_like(lit)
+
+
+def _rubber(lit: Float) -> Face:
+    """Dull and dark, with a soft sheen."""
+    sheen = np.float32(0.08) * np.exp(-((lit - np.float32(0.3)) ** 2) / np.float32(0.2))
+    return np.float32(0.95) + np.float32(0.15) * lit, sheen, np.ones_like(lit)
+
+
+def _stone(scene: Scene, lit: Float, u: Float, v: Float) -> Face:
+    """Speckles of light and dark."""
+    grain = uniform(scene.seed, "demo/speckles", scene.index, n=np.arange(_SPECKLES**2))
+    grain = grain.astype(np.float32) - np.float32(0.5)
+    scale = np.float32(_SPECKLES / 3)
+    row = np.floor(v * scale).astype(np.int64) % _SPECKLES
+    column = np.floor(u * scale).astype(np.int64) % _SPECKLES
+    shade = 1 + np.float32(0.9) * grain[row * _SPECKLES + column] + np.float32(0.15) * lit
+    return shade, np.zeros_like(lit), np.ones_like(lit)

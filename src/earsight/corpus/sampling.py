@@ -1,0 +1,191 @@
+"""Where clips are cut: every geometric draw is made here, before anything is decoded.
+
+Draws are pure functions of the global sample index, so neither the number of workers nor a
+restart changes them (methods.md §5).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earsight import random
+from earsight.config import AudioConfig, VideoConfig
+from earsight.corpus.instances import Instances
+from earsight.media.types import AudioRequest, ClipRequest, VideoRequest
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_CROP_TRIES = 10
+_EVALUATION_CROP = 0.875
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The order of samples: an endless sequence of keyed permutations of the rows.
+
+    Sample ``g`` is item ``g mod size`` of permutation ``g div size``, so every row is drawn
+    equally often and no list of rows is kept.
+    """
+
+    seed: int
+    size: int
+    block: int = 1
+
+    def rows(self, index: Ints) -> Ints:
+        """Rows of global sample indices."""
+        passes, position = np.divmod(index, self.size)
+        rows = np.empty_like(index)
+        for number in np.unique(passes):
+            at = passes == number
+            purpose = f"order/{number}"
+            rows[at] = random.permute_blocks(
+                self.seed, purpose, position[at], self.size, self.block
+            )
+        return rows
+
+
+def replacement(seed: int, index: int, attempt: int, size: int) -> int:
+    """The row that takes the place of an unreadable one, at the given attempt (from 1)."""
+    return int(random.integers(seed, "replacement", index, size, n=attempt))
+
+
+def training_requests(
+    instances: Instances,
+    row: Ints,
+    index: Ints,
+    *,
+    seed: int,
+    views: int,
+    video: VideoConfig,
+    audio: AudioConfig,
+) -> list[ClipRequest]:
+    """One request per sample, with one randomly placed clip per view."""
+    starts = [_random_start(instances, row, index, seed, view, video) for view in range(views)]
+    boxes = [_random_boxes(instances, row, index, seed, view, video) for view in range(views)]
+    flips = [random.uniform(seed, "flip", index, view) < video.flip for view in range(views)]
+    sounds = []
+    for view, start in enumerate(starts):
+        shift = audio.jitter * (2 * random.uniform(seed, "jitter", index, view) - 1)
+        # All the sound that the longest stretch can need: clips of a batch stay of one length.
+        sounds.append(_audio_start(instances, row, start + shift, audio.stretch[1]))
+    return [
+        _request(
+            instances,
+            int(row[b]),
+            [_picture(video, starts[v][b], boxes[v][b], bool(flips[v][b])) for v in range(views)],
+            [_sound(audio, sounds[v][b], audio.stretch[1]) for v in range(views)],
+        )
+        for b in range(len(row))
+    ]
+
+
+def evaluation_requests(
+    instances: Instances, row: Ints, *, clips: int, video: VideoConfig, audio: AudioConfig
+) -> list[ClipRequest]:
+    """One request per row: evenly spaced clips, the centre crop of the short side / 0.875."""
+    low, high = _video_span(instances, row)
+    latest = np.maximum(low, high - video.duration)
+    places = [0.5] if clips == 1 else np.linspace(0, 1, clips)
+    starts = [low + place * (latest - low) for place in places]
+    sounds = [_audio_start(instances, row, start, audio.duration) for start in starts]
+    width, height = instances.width[row], instances.height[row]
+    side = _EVALUATION_CROP * np.minimum(width, height)
+    half = np.stack([side / np.maximum(width, 1), side / np.maximum(height, 1)], 1) / 2
+    boxes = np.concatenate([0.5 - half, 0.5 + half], 1)
+    return [
+        _request(
+            instances,
+            int(row[b]),
+            [_picture(video, start[b], boxes[b], False) for start in starts],
+            [_sound(audio, start[b], audio.duration) for start in sounds],
+        )
+        for b in range(len(row))
+    ]
+
+
+def _video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
+    low = np.maximum(instances.start[row], instances.video_start[row])
+    high = np.minimum(instances.end[row], instances.video_end[row])
+    return low, np.maximum(low, high)
+
+
+def _random_start(
+    instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
+) -> Floats:
+    low, high = _video_span(instances, row)
+    room = np.maximum(0.0, high - low - video.duration)
+    return low + room * random.uniform(seed, "start", index, view)
+
+
+def _audio_start(instances: Instances, row: Ints, wanted: Floats, seconds: float) -> Floats:
+    """``wanted``, moved as little as needed for the sound to lie within the instance."""
+    low = np.maximum(instances.start[row], instances.audio_start[row])
+    high = np.minimum(instances.end[row], instances.audio_end[row])
+    return np.clip(wanted, low, np.maximum(low, high - seconds))
+
+
+def _random_boxes(
+    instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
+) -> Floats:
+    """``(B, 4)`` boxes of random area and shape (Szegedy et al., 2015).
+
+    The first of ten draws that fits is taken; where none does, the largest centred box whose
+    shape is in the range.
+    """
+    width = instances.width[row].astype(np.float64)[:, None]
+    height = instances.height[row].astype(np.float64)[:, None]
+    tries = np.arange(_CROP_TRIES)
+
+    def draw(purpose: str) -> Floats:
+        return random.uniform(seed, purpose, index[:, None], view, tries)
+
+    (least, most), (narrow, wide) = video.crop_area, np.log(video.crop_ratio)
+    area = (least + (most - least) * draw("crop-area")) * width * height
+    ratio = np.exp(narrow + (wide - narrow) * draw("crop-ratio"))
+    across, down = np.sqrt(area * ratio) / width, np.sqrt(area / ratio) / height
+    fits = (across <= 1) & (down <= 1)
+    first = np.argmax(fits, 1)
+    pick = (np.arange(len(row)), first)
+    across, down = across[pick], down[pick]
+    shape = (width / height)[:, 0]
+    kept = np.clip(shape, *video.crop_ratio)
+    fitting = fits.any(1)
+    across = np.where(fitting, across, np.minimum(1, kept / shape))
+    down = np.where(fitting, down, np.minimum(1, shape / kept))
+    x = np.where(fitting, draw("crop-x")[pick], 0.5) * (1 - across)
+    y = np.where(fitting, draw("crop-y")[pick], 0.5) * (1 - down)
+    return np.stack([x, y, x + across, y + down], 1)
+
+
+def _picture(video: VideoConfig, start: float, box: Floats, flip: bool) -> VideoRequest:
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return VideoRequest(
+        start=float(start),
+        fps=video.fps,
+        frames=video.frames,
+        box=(x0, y0, x1, y1),
+        size=(video.size, video.size),
+        flip=flip,
+    )
+
+
+def _sound(audio: AudioConfig, start: float, seconds: float) -> AudioRequest:
+    return AudioRequest(start=float(start), duration=seconds, rate=audio.rate)
+
+
+def _request(
+    instances: Instances,
+    row: int,
+    pictures: Sequence[VideoRequest],
+    sounds: Sequence[AudioRequest],
+) -> ClipRequest:
+    return ClipRequest(
+        path=instances.path[row],
+        video=tuple(pictures),
+        audio=tuple(sounds) if instances.has_audio[row] else (),
+        video_stream=int(instances.video_stream[row]),
+        audio_stream=int(instances.audio_stream[row]) if instances.has_audio[row] else None,
+    )

@@ -1,0 +1,174 @@
+"""The scan: from sources to a manifest, reading only what changed."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from earsight.corpus.assemble import Assembled, assemble
+from earsight.corpus.collect import Collected, Progress, Reading, collect
+from earsight.corpus.discover import Discovery, discover
+from earsight.corpus.facts import Probe, Verify
+from earsight.corpus.labels import Labels, match_files, read_labels
+from earsight.corpus.manifest import SPLIT, Corpus, ScanSettings, read, write
+from earsight.corpus.parallel import cores
+from earsight.corpus.scan_report import Reason, ScanReport, format_report
+from earsight.corpus.status import OK
+from earsight.media.probe import probe as probe_file
+from earsight.media.types import Limits
+from earsight.media.verify import verify as verify_file
+
+__all__ = ["ScanReport", "format_report", "scan"]
+
+
+def scan(
+    sources: Sequence[str],
+    output: Path,
+    *,
+    segment: float | None = None,
+    labels: Path | None = None,
+    group_by: str | None = None,
+    min_duration: float = 1.0,
+    workers: int | None = None,
+    deep: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    probe: Probe = probe_file,
+    verify: Verify = verify_file,
+) -> ScanReport:
+    """Find media, read their facts, cut them into instances, and write the manifest.
+
+    Where ``output`` is the manifest of an earlier scan, only files whose size or time of change
+    differ are read. It is replaced at the end, in one step.
+
+    Args:
+        sources: folders or files, each perhaps ``name=PATH``.
+        output: the manifest.
+        segment: seconds; files longer than two segments are cut. None leaves them whole.
+        labels: CSV or TSV file: a path (or key) per line, and a column per label.
+        group_by: label column whose values never stand in two splits; None for the file.
+        min_duration: seconds of picture and sound together that an instance needs.
+        workers: processes that read; 0 for none but this one (a file that hangs then hangs the
+            scan), None for one per core.
+        deep: decode every file in full.
+        limits: what a file may cost; ``limits.seconds`` is the time for reading its facts.
+        progress: called with the step, files done, and files to do.
+        probe: reads the facts of a file; must be importable by worker processes.
+        verify: decodes a file in full.
+
+    Raises:
+        ValueError: a setting, source, label file or earlier manifest cannot be used.
+        OSError: the manifest cannot be written; the earlier one is untouched.
+    """
+    began = time.monotonic()
+    limits = limits or Limits()
+    settings = ScanSettings(
+        segment=segment, min_duration=min_duration, group_by=group_by, limits=limits
+    )
+    workers = cores() if workers is None else workers
+    _check_settings(settings, output, workers)
+    previous = read(output) if output.exists() else None
+    given = _read_labels(labels, group_by, previous, output)
+    discovery = discover(sources)
+    if given is not None and not given.by_key:
+        # Before anything is read, so that a file of labels that fits nothing is told of at once.
+        match_files(given, [file.path for file in discovery.files])
+    reading = Reading(
+        probe=probe,
+        verify=verify if deep else None,
+        limits=limits,
+        workers=workers,
+        progress=progress,
+    )
+    collected = collect(discovery, previous, reading)
+    rows = assemble(collected.facts, settings, given)
+    corpus = Corpus(table=rows.table, roots=discovery.roots, settings=settings)
+    write(corpus, output)
+    return _report(corpus, output, discovery, collected, rows, time.monotonic() - began)
+
+
+def _check_settings(settings: ScanSettings, output: Path, workers: int) -> None:
+    if settings.min_duration < 0:
+        raise ValueError("the minimum duration must be 0 or more seconds")
+    least = max(settings.min_duration, 1e-3)
+    if settings.segment is not None and not settings.segment >= least:
+        raise ValueError(
+            f"segments of {settings.segment:g} s are shorter than the minimum duration of "
+            f"{settings.min_duration:g} s; lengthen them or lower it"
+        )
+    if workers < 0:
+        raise ValueError("workers must be 0 or more processes")
+    if output.is_dir() or not output.parent.is_dir():
+        raise ValueError(f"{output}: give a file in a folder that exists, such as corpus.parquet")
+
+
+def _read_labels(
+    path: Path | None, group_by: str | None, previous: Corpus | None, output: Path
+) -> Labels | None:
+    if path is None:
+        if group_by is not None:
+            raise ValueError(f"grouping by {group_by!r} needs labels; give the file of labels")
+        if previous is not None and (previous.label_names or previous.has_splits):
+            held = ", ".join(previous.label_names) or SPLIT
+            raise ValueError(
+                f"{output} has labels ({held}), which this scan would lose; give the labels "
+                "again, or another output"
+            )
+        return None
+    labels = read_labels(path)
+    if group_by is not None and group_by not in labels.columns:
+        known = ", ".join(labels.columns)
+        raise ValueError(f"{path} has no column {group_by!r} to group by; it has {known}")
+    return labels
+
+
+def _report(
+    corpus: Corpus,
+    output: Path,
+    discovery: Discovery,
+    collected: Collected,
+    rows: Assembled,
+    seconds: float,
+) -> ScanReport:
+    status = corpus.column("status")
+    usable = status == OK
+    both = corpus.content().both
+    unlabelled: list[str] = []
+    if rows.match is not None:
+        path = corpus.column("path")
+        unlabelled = sorted(set(path[rows.match.line < 0].tolist()))
+    return ScanReport(
+        output=str(output),
+        files=len(discovery.files),
+        instances=len(corpus),
+        hours=float(both[usable].sum()) / 3600,
+        statuses=dict(Counter(status.tolist())),
+        reasons=_reasons(corpus),
+        reused=collected.reused,
+        new=collected.new,
+        changed=collected.changed,
+        gone=collected.gone,
+        verified=collected.verified,
+        duplicates=int(corpus.is_duplicate().sum()),
+        skipped=discovery.skipped,
+        labels=corpus.label_names,
+        unmatched=[] if rows.match is None else rows.match.unmatched,
+        unlabelled=len(unlabelled),
+        unlabelled_example=unlabelled[0] if unlabelled else "",
+        seconds=seconds,
+    )
+
+
+def _reasons(corpus: Corpus) -> list[Reason]:
+    """Reasons by how often they hold, each with the first file."""
+    bad = corpus.select(corpus.column("status") != OK)
+    status, reason, path = (bad.column(name).tolist() for name in ("status", "reason", "path"))
+    counts: Counter[tuple[str, str]] = Counter()
+    example: dict[tuple[str, str], str] = {}
+    for at, why in enumerate(zip(status, reason, strict=True)):
+        counts[why] += 1
+        example.setdefault(why, path[at])
+    return [
+        Reason(status=why[0], reason=why[1], instances=count, example=example[why])
+        for why, count in counts.most_common()
+    ]

@@ -1,0 +1,130 @@
+"""What a scan found, for people and machines."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from earsight.corpus.discover import Skipped
+from earsight.corpus.status import OK, STATUSES
+
+_SHOWN = 10
+_WIDEST = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why instances are not ``ok``: how many, and one of their files."""
+
+    status: str
+    reason: str
+    instances: int
+    example: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanReport:
+    """What a scan found and did.
+
+    Attributes:
+        output: the manifest it wrote.
+        files: media files found.
+        instances: rows of the manifest.
+        hours: of all instances that are ``ok``, copies included.
+        statuses: instances per status.
+        reasons: why instances are not ``ok``, the most frequent first.
+        reused: files taken from the earlier scan unread.
+        new: files that it did not have.
+        changed: files read again, because they changed or could not be read then.
+        gone: files of the earlier scan that are no longer there.
+        verified: files decoded in full by this scan.
+        duplicates: instances that are exact copies of earlier ones.
+        skipped: files and folders that could not be looked at.
+        labels: names of the label columns.
+        unmatched: lines of the labels that match nothing.
+        unlabelled: files without a label (0 where no labels were given).
+        unlabelled_example: one of them.
+        seconds: the scan took.
+    """
+
+    output: str
+    files: int
+    instances: int
+    hours: float
+    statuses: dict[str, int]
+    reasons: Sequence[Reason]
+    reused: int
+    new: int
+    changed: int
+    gone: int
+    verified: int
+    duplicates: int
+    skipped: Sequence[Skipped]
+    labels: Sequence[str]
+    unmatched: Sequence[str]
+    unlabelled: int
+    unlabelled_example: str
+    seconds: float
+
+
+def format_report(report: ScanReport) -> str:
+    """A table of counts and the worst reasons, as plain text."""
+    blocks = [_table([[name, str(report.statuses.get(name, 0))] for name in STATUSES])]
+    if report.reasons:
+        rows = [
+            [str(r.instances), r.status, _shown(r.reason), _shown(r.example)]
+            for r in report.reasons[:_SHOWN]
+        ]
+        head = ["count", "status", "reason", "such as"]
+        more = _more(len(report.reasons), "reasons")
+        blocks.append([*_table([head, *rows]), *more])
+    if report.skipped:
+        lines = [f"  {_shown(path)}: {reason}" for path, reason in report.skipped[:_SHOWN]]
+        head_line = f"{len(report.skipped)} could not be looked at:"
+        blocks.append([head_line, *lines, *_more(len(report.skipped), "")])
+    if report.unmatched:
+        lines = [f"  {_shown(name)}" for name in report.unmatched[:_SHOWN]]
+        head_line = f"{len(report.unmatched)} labels match nothing:"
+        blocks.append([head_line, *lines, *_more(len(report.unmatched), "")])
+    blocks.append(list(_summary(report)))
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _summary(report: ScanReport) -> Iterable[str]:
+    ok = report.statuses.get(OK, 0)
+    yield (
+        f"{report.files} files, {report.instances} instances, {ok} ok ({report.hours:.2f} hours), "
+        f"in {report.seconds:.1f} s"
+    )
+    yield (
+        f"{report.new} new, {report.changed} read again, {report.reused} unchanged, "
+        f"{report.gone} gone" + (f", {report.verified} decoded" if report.verified else "")
+    )
+    if report.duplicates:
+        yield f"{report.duplicates} exact copies of others, left out unless asked for"
+    if report.labels:
+        unlabelled = f"; {report.unlabelled} files have none" if report.unlabelled else ""
+        such = f", such as {_shown(report.unlabelled_example)}" if report.unlabelled else ""
+        yield f"labels: {', '.join(report.labels)}{unlabelled}{such}"
+    yield f"written to {report.output}"
+
+
+def _shown(text: str) -> str:
+    """Text of files for a terminal: without control characters, and not too long."""
+    clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return clean if len(clean) <= _WIDEST else f"{clean[: _WIDEST // 2]}…{clean[-_WIDEST // 2 :]}"
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"  … and {count - _SHOWN} more {what}".rstrip()] if count > _SHOWN else []
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side; those that begin with a number are set to the right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+
+    def cell(text: str, width: int) -> str:
+        return text.rjust(width) if text.isdigit() else text.ljust(width)
+
+    return [
+        "  " + "  ".join(cell(t, w) for t, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

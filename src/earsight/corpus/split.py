@@ -1,0 +1,174 @@
+"""Which instances a task can use, and which are held out: always whole groups."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from earsight.corpus.manifest import SPLIT, Corpus
+from earsight.corpus.status import NO_AUDIO, OK, first_fault
+from earsight.random import uniform
+
+Bools = NDArray[np.bool_]
+Task = Literal["audio-visual", "video", "audio"]
+
+DUPLICATE = "duplicate"
+
+_TRAIN = "train"
+_HELD_OUT = (("val", "valid", "validation"), ("test",))
+_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """What a task can use.
+
+    Attributes:
+        mask: ``(R,)`` bool.
+        left_out: reason → instances; the reasons are statuses, and ``duplicate``.
+    """
+
+    mask: Bools
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Training and held-out instances; no group is in both where the split is made here.
+
+    Attributes:
+        train: ``(R,)`` bool.
+        held_out: ``(R,)`` bool.
+        source: how it was made, in words.
+        unused: instances in neither.
+    """
+
+    train: Bools
+    held_out: Bools
+    source: str
+    unused: int
+
+
+def usable(
+    corpus: Corpus,
+    *,
+    audio_missing: Literal["skip", "silence", "error"] = "skip",
+    keep_duplicates: bool = False,
+    task: Task = "audio-visual",
+) -> Usable:
+    """The instances that a task can use.
+
+    ``audio-visual`` takes those that are ``ok``, and with ``silence`` those with pictures alone;
+    ``video`` and ``audio`` ask nothing of the other modality. Every modality that is used must
+    last as long as the scan's minimum duration.
+
+    Raises:
+        ValueError: ``audio_missing`` is ``error`` and instances lack sound; names the first.
+    """
+    content, least = corpus.content(), corpus.settings.min_duration
+    if task == "audio-visual":
+        fault = first_fault(content, least)
+        silent = fault == NO_AUDIO
+        if audio_missing == "error" and silent.any():
+            raise ValueError(_without_sound(corpus, silent))
+        if audio_missing == "silence":
+            fault = np.where(silent, first_fault(content, least, sound=False), fault)
+    else:
+        fault = first_fault(content, least, picture=task == "video", sound=task == "audio")
+    if not keep_duplicates:
+        fault = np.where((fault == OK) & corpus.is_duplicate(), DUPLICATE, fault)
+    mask = np.asarray(fault == OK, np.bool_)
+    return Usable(mask=mask, left_out=dict(Counter(fault[~mask].tolist())))
+
+
+def _without_sound(corpus: Corpus, silent: Bools) -> str:
+    paths = list(dict.fromkeys(corpus.column("path")[silent]))
+    named = ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
+    return (
+        f"{int(silent.sum())} instances have no sound: {named}; set data.audio_missing to skip or "
+        "silence, or remove the files and scan again"
+    )
+
+
+def split_by_group(groups: NDArray[np.object_], holdout: float, seed: int) -> Bools:
+    """Hold out whole groups, each with probability ``holdout``.
+
+    A group's fate depends on its name and the seed alone, so that it stays when others come and
+    go. Where chance leaves a side empty, the group nearest to it goes there; with a ``holdout`` of
+    0 or 1, or a single group, all go to one side.
+
+    Args:
+        groups: ``(R,)`` names.
+        holdout: share of the groups, from 0 to 1.
+        seed: of the draw.
+
+    Returns:
+        ``(R,)`` bool, true where held out.
+    """
+    if not len(groups):
+        return np.zeros(0, bool)
+    encoded = pa.array(groups.tolist(), pa.large_string()).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    code = [int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") for name in names]
+    draw = uniform(seed, "split", np.array(code, np.uint64))
+    out = draw < holdout
+    if len(names) > 1 and 0 < holdout < 1:
+        out[np.argmin(draw)] = True
+        if out.all():
+            out[np.argmax(draw)] = False
+    return np.asarray(out[encoded.indices.to_numpy()], np.bool_)
+
+
+def assign(corpus: Corpus, holdout: float, seed: int, mask: Bools | None = None) -> Split:
+    """Training and held-out instances.
+
+    Where the labels name splits, ``train`` trains, and ``val`` (``valid``, ``validation``) is held
+    out, or ``test`` where there is no validation split. Instances that no line of the labels puts
+    in a split train too, unless something of their group is held out. Where only ``train`` is
+    named, or nothing, groups are drawn by :func:`split_by_group`.
+
+    Args:
+        corpus: all instances.
+        holdout: share of the groups, for the draw.
+        seed: of the draw.
+        mask: ``(R,)`` the instances that are used; all where None.
+
+    Raises:
+        ValueError: the splits' names are unknown, or nothing is left to train on.
+    """
+    mask = np.ones(len(corpus), bool) if mask is None else mask
+    group = corpus.column("group").astype(object)
+    if not corpus.has_splits:
+        return _drawn(group, mask, mask, holdout, seed, "groups drawn at random")
+    names = np.array([(name or "").lower() for name in corpus.column(SPLIT)], dtype=object)
+    given = set(names[mask].tolist())
+    held = next((kind for kind in _HELD_OUT if given & set(kind)), ())
+    if not given & {_TRAIN, "", *held}:
+        raise ValueError(
+            f"no instance is in a split named {_TRAIN!r}; the labels name "
+            f"{', '.join(sorted(map(str, given)))}: rename one of them"
+        )
+    held_out = mask & np.isin(names, list(held))
+    free = mask & (names == "") & ~np.isin(group, np.unique(group[held_out]))
+    train = (mask & (names == _TRAIN)) | free
+    if not train.any():
+        raise ValueError("nothing is left to train on: every instance is held out by its split")
+    if not held_out.any():
+        return _drawn(group, train, mask, holdout, seed, "groups drawn from the training split")
+    named = "/".join(sorted(given & set(held)))
+    unused = int((mask & ~train & ~held_out).sum())
+    return Split(train=train, held_out=held_out, source=f"the labels: {named}", unused=unused)
+
+
+def _drawn(
+    group: NDArray[np.object_], pool: Bools, mask: Bools, holdout: float, seed: int, source: str
+) -> Split:
+    held_out = np.zeros(len(group), bool)
+    held_out[pool] = split_by_group(group[pool], holdout, seed)
+    unused = int((mask & ~pool).sum())
+    return Split(train=pool & ~held_out, held_out=held_out, source=source, unused=unused)

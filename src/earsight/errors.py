@@ -1,0 +1,13 @@
+"""Errors that end a command with a sentence; those of a user's mistake are ValueErrors."""
+
+
+class RunError(RuntimeError):
+    """The work failed for a reason that the message explains."""
+
+
+class StoppedError(RunError):
+    """A signal asked the work to stop; its state has been saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        self.signal = number
+        super().__init__(message)

@@ -1,0 +1,117 @@
+"""From features to rows: what a task computes, and in which spaces."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earsight.evaluation.features import Features
+from earsight.evaluation.geometry import describe_geometry
+from earsight.evaluation.knn import KnnScores, knn
+from earsight.evaluation.probe import ProbeScores, probe
+from earsight.evaluation.retrieval import retrieve
+from earsight.evaluation.rows import Row, make_rows
+
+Spaces = frozenset[tuple[str, str]]
+Labels = Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
+"""Codes by label column, one per row; −1 where an instance has none (several: one column each)."""
+
+
+def retrieval_rows(
+    features: Features, spaces: Spaces, baseline: Features | None = None
+) -> list[Row]:
+    """Retrieval in every direction that the method's spaces allow."""
+    rows: list[Row] = []
+    for query, gallery in sorted(spaces):
+        scores = retrieve(features.embedding[query], features.embedding[gallery])
+        before = (
+            retrieve(baseline.embedding[query], baseline.embedding[gallery]) if baseline else None
+        )
+        rows += make_rows(scores, task="retrieve", modality=f"{query}-{gallery}", baseline=before)
+    return rows
+
+
+def geometry_rows(
+    features: Features, spaces: Spaces, baseline: Features | None = None
+) -> list[Row]:
+    """Alignment and uniformity within the method's spaces, effective rank per modality."""
+    # Alignment is symmetric: one direction of each pair.
+    pairs = sorted({(max(pair), min(pair)) for pair in spaces})
+    scores = describe_geometry(features.embedding, features.pooled, pairs)
+    before = (
+        describe_geometry(baseline.embedding, baseline.pooled, pairs)
+        if baseline is not None
+        else {}
+    )
+    rows: list[Row] = []
+    for name, score in scores.items():
+        rows += make_rows(score, task="geometry", modality=name, baseline=before.get(name))
+    return rows
+
+
+def classification_rows(
+    task: str,
+    fitted: Features,
+    tested: Features,
+    labels: tuple[Labels, Labels],
+    *,
+    groups: NDArray[np.object_],
+    seed: int,
+    baseline: tuple[Features, Features] | None = None,
+) -> list[Row]:
+    """kNN (``knn``) or a linear probe (``probe``) of every label column and modality.
+
+    Args:
+        task: ``knn`` or ``probe``.
+        fitted: features of the training split.
+        tested: features of the held-out split.
+        labels: codes of the two splits' rows.
+        groups: of the training split's rows: none stands on both sides when C is chosen.
+        seed: decides the tenth of the training split on which the probe's C is chosen.
+        baseline: the same two splits' features at the random initialisation.
+    """
+    rows: list[Row] = []
+    for name in labels[0]:
+        y = torch.from_numpy(labels[0][name])[fitted.row]
+        z = torch.from_numpy(labels[1][name])[tested.row]
+        classify = _classifier(task, y, z, groups[fitted.row.numpy()], seed)
+        for modality in tested.pooled:
+            scores = classify(fitted.pooled[modality], tested.pooled[modality])
+            before = (
+                classify(baseline[0].pooled[modality], baseline[1].pooled[modality])
+                if baseline
+                else None
+            )
+            rows += make_rows(scores, task=task, modality=modality, label=name, baseline=before)
+    return rows
+
+
+def _classifier(
+    task: str,
+    fitted: torch.Tensor,
+    tested: torch.Tensor,
+    groups: NDArray[np.object_],
+    seed: int,
+) -> Callable[[torch.Tensor, torch.Tensor], KnnScores | ProbeScores]:
+    """A function of both splits' features; instances without the label are left out."""
+    if fitted.ndim > 1:
+        raise ValueError(
+            "a label column holds several labels for one clip, which these classifiers cannot use; "
+            "name others in evaluation.labels"
+        )
+    known, asked = fitted >= 0, tested >= 0
+
+    def classify(x: torch.Tensor, z: torch.Tensor) -> KnnScores | ProbeScores:
+        if task == "knn":
+            return knn(x[known], fitted[known], z[asked], tested[asked])
+        return probe(
+            x[known],
+            fitted[known],
+            z[asked],
+            tested[asked],
+            seed=seed,
+            groups=groups[known.numpy()],
+        )
+
+    return classify

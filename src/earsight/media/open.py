@@ -1,0 +1,148 @@
+"""Opening files that nobody vouches for."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from earsight.media.types import Limits, MediaError
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,ogg,wav,w64,aiff,flac,"
+    "mp3,aac,ac3,eac3,asf,mxf,caf,amr,au,nut,dv,rm"
+)
+"""Containers that may be opened: FFmpeg's names, without playlists, devices and pictures."""
+
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<MPD", b"<ASX", b"<?wpl", b"RTSPtext")
+_BOXES = (b"ftyp", b"mdat", b"free", b"wide", b"moov")
+_HEAD = 4096
+
+
+class Deadline:
+    """A wall-clock limit that is asked about now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise MediaError once the time is over."""
+        if time.monotonic() > self._end:
+            raise MediaError(_too_slow(self.seconds))
+
+
+@contextmanager
+def open_media(
+    path: str | os.PathLike[str], limits: Limits | None = None
+) -> Iterator[InputContainer]:
+    """Open a local file for reading, and close it whatever happens.
+
+    Only regular files are opened, only by FFmpeg's ``file`` protocol and only in the containers of
+    ``FORMATS``, so a playlist under another name reaches neither other files nor the network.
+    FFmpeg writes nothing to the terminal: PyAV drops its messages unless told otherwise.
+
+    Args:
+        path: the file.
+        limits: what the file may cost; streams, duration and seconds are checked here, pixels where
+            a stream is chosen.
+
+    Raises:
+        MediaError: says in one sentence why the file cannot be opened, or why reading stopped.
+    """
+    limits = limits or Limits()
+    name = os.fspath(path)
+    _check_regular(name)
+    try:
+        container = av.open(
+            # The prefix keeps a colon in a file's name from being read as a protocol.
+            f"file:{name}",
+            mode="r",
+            # Twice the limit, since codecs round sizes up; the exact limit is checked by us.
+            options={"max_pixels": str(min(2 * limits.pixels + 65536, 2**31 - 1))},
+            container_options={"protocol_whitelist": "file", "format_whitelist": FORMATS},
+            metadata_errors="replace",
+            timeout=(limits.seconds, limits.seconds),
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(_why_not_opened(Path(name), error, limits)) from error
+    try:
+        _check_limits(container, limits)
+        yield container
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(_why_not_read(error, limits)) from error
+    finally:
+        container.close()
+
+
+def _check_regular(name: str) -> None:
+    try:
+        found = Path(name).stat()
+    except OSError as error:
+        raise MediaError(_of_system(error)) from error
+    except ValueError as error:
+        raise MediaError("has a name that no file can have") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise MediaError("is a folder, not a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise MediaError("is a pipe, socket or device, which are not opened")
+    if found.st_size == 0:
+        raise MediaError("is empty: it has no bytes")
+
+
+def _check_limits(container: InputContainer, limits: Limits) -> None:
+    if len(container.streams) > limits.streams:
+        raise MediaError(
+            f"has {len(container.streams)} streams, more than the limit of {limits.streams}"
+        )
+    seconds = (container.duration or 0) / av.time_base
+    if seconds > limits.duration:
+        raise MediaError(f"lasts {seconds:.0f} s, longer than the limit of {limits.duration:.0f} s")
+
+
+def _too_slow(seconds: float) -> str:
+    return f"takes longer to read than the limit of {seconds:g} s"
+
+
+def _of_system(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "cannot be opened: permission denied"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; it may have been moved, or a link leads nowhere"
+    return f"cannot be opened: {(error.strerror or 'unknown error').lower()}"
+
+
+def _why_not_opened(path: Path, error: Exception, limits: Limits) -> str:
+    if isinstance(error, av.error.ExitError):
+        return _too_slow(limits.seconds)
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return _of_system(error)
+    try:
+        with path.open("rb") as file:
+            return _why_not_media(file.read(_HEAD))
+    except OSError as unread:
+        return _of_system(unread)
+
+
+def _why_not_media(head: bytes) -> str:
+    """What the first bytes of a file show it to be, where FFmpeg could not open it."""
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PLAYLISTS):
+        return "is a playlist, not a media file, and playlists are not followed"
+    if head[4:8] in _BOXES:
+        return "is cut short or damaged: its index (moov) cannot be read; copy it again"
+    if not any(head):
+        return "holds only zeros where media should begin; copy it again"
+    return "is not a media file of a kind that can be read (such as MP4, MKV or WAV)"
+
+
+def _why_not_read(error: Exception, limits: Limits) -> str:
+    if isinstance(error, av.error.ExitError):
+        return _too_slow(limits.seconds)
+    if isinstance(error, av.error.InvalidDataError):
+        return "is damaged or cut short: its data cannot be decoded"
+    text = getattr(error, "strerror", None) or str(error)
+    return f"cannot be decoded: {text.strip().rstrip('.').lower()}"

@@ -1,0 +1,191 @@
+"""Decoded sound to samples: placed by timestamp, mixed to mono, resampled."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from numpy.typing import NDArray
+
+from earsight.media.streams import seconds_per_tick
+from earsight.media.types import AudioRequest, MediaError
+
+Samples = NDArray[np.float32]
+
+_EDGE = 32
+"""Samples, at the lower of the two rates, that the resampler sees on each side of a request: twice
+the reach of its filter."""
+
+_EXACT = ("pcm", "flac", "alac", "wavpack", "tta")
+_TYPES = {
+    "u8": ("u1", 2.0**-7),
+    "s16": ("i2", 2.0**-15),
+    "s32": ("i4", 2.0**-31),
+    "s64": ("i8", 2.0**-63),
+    "flt": ("f4", 1.0),
+    "dbl": ("f8", 1.0),
+}
+
+
+def preroll(stream: AudioStream) -> float:
+    """Seconds to decode before the first wanted sample, so that it is as from the beginning.
+
+    Lossy codecs overlap their blocks and keep state. Two blocks settle AAC-LC; the others (MP3's
+    bit reservoir, Opus, the upper band of HE-AAC) get more.
+    """
+    codec = stream.codec_context
+    if codec.name.startswith(_EXACT):
+        return 0.0
+    if codec.name.startswith("aac") and "HE" not in (codec.profile or ""):
+        return 2 * 1024 / max(codec.sample_rate, 8000)
+    return 0.25
+
+
+def native_span(request: AudioRequest, rate: int, zero: float) -> tuple[int, int]:
+    """The stream's own samples ``[first, last)`` that a request needs, at the stream's rate."""
+    start = request.start + zero
+    if rate == request.rate:
+        first = round(start * rate)
+        return first, first + round(request.duration * rate)
+    edge = math.ceil(_EDGE * max(1.0, rate / request.rate))
+    first = math.floor(start * rate) - edge
+    return first, math.ceil((start + request.duration) * rate) + edge + 1
+
+
+@dataclass
+class _Run:
+    """Frames of one kind that follow one another without a gap; ``planes`` holds their parts."""
+
+    kind: tuple[str, int, int]
+    at: int
+    planes: list[list[NDArray[Any]]]
+
+
+class Track:
+    """Mono samples of a stream at its own rate; what no frame covers is silence.
+
+    Sample ``n`` is heard ``n / rate`` seconds into the stream's own clock.
+    """
+
+    def __init__(self, stream: AudioStream, first: int, last: int) -> None:
+        self.rate = stream.codec_context.sample_rate
+        self.first = first
+        self.last = last
+        self.frames = 0
+        self._per_tick = seconds_per_tick(stream) * self.rate
+        self._origin = (stream.start_time or 0) * self._per_tick
+        self._block = stream.codec_context.frame_size
+        self._next: int | None = None
+        self._runs: list[_Run] = []
+        self._samples: Samples | None = None
+
+    def add(self, frame: AudioFrame) -> None:
+        """Put a frame's samples in their place."""
+        kind = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        at = self._position(frame.pts)
+        if at != self._next or kind != self._runs[-1].kind:
+            planes = kind[1] if kind[0].endswith("p") else 1
+            self._runs.append(_Run(kind, at, [[] for _ in range(planes)]))
+        run = self._runs[-1]
+        dtype, _ = _kind_of(kind[0])
+        samples = frame.samples
+        values = samples * kind[1] // len(run.planes)
+        planes_of: Sequence[Any] = frame.planes
+        for parts, plane in zip(run.planes, planes_of, strict=False):
+            parts.append(np.frombuffer(plane, dtype, values))
+        self._next = at + round(samples * self.rate / kind[2])
+        self.frames += 1
+
+    def samples(self) -> Samples:
+        """All that was added, ``(last - first,)``; nothing can be added afterwards."""
+        if self._samples is None:
+            self._samples = np.zeros(self.last - self.first, np.float32)
+            for run in self._runs:
+                self._place(run)
+            self._runs.clear()
+        return self._samples
+
+    def _place(self, run: _Run) -> None:
+        name, channels, rate = run.kind
+        mono = to_mono([np.concatenate(parts) for parts in run.planes], name, channels)
+        if rate != self.rate:
+            mono = resample(mono, rate, self.rate)
+        low, high = max(run.at, self.first), min(run.at + len(mono), self.last)
+        if low < high and self._samples is not None:
+            self._samples[low - self.first : high - self.first] = mono[low - run.at : high - run.at]
+
+    def _position(self, pts: int | None) -> int:
+        """Index of a frame's first sample.
+
+        Time stamps coarser than a sample (Matroska's milliseconds) jitter around the true places;
+        these are whole blocks from the stream's start, and follow one another.
+        """
+        if pts is None:
+            return self.first if self._next is None else self._next
+        place = pts * self._per_tick
+        blocks_in_ticks = self._block / self._per_tick
+        if self._per_tick == 1 or (self._block and blocks_in_ticks == round(blocks_in_ticks)):
+            return round(place)
+        if self._block:
+            block = round((place - self._origin) / self._block)
+            on_grid = round(self._origin + block * self._block)
+            if abs(place - on_grid) <= max(1.0, 0.75 * self._per_tick):
+                return on_grid
+        if self._next is not None and abs(place - self._next) <= 1 + self._per_tick:
+            return self._next
+        return round(place)
+
+    def cut(self, request: AudioRequest, zero: float) -> Samples:
+        """The samples of a request, ``(round(duration * rate),)`` float32."""
+        first, last = native_span(request, self.rate, zero)
+        native = self.samples()[first - self.first : last - self.first]
+        count = round(request.duration * request.rate)
+        if self.rate == request.rate:
+            return np.clip(native, -1.0, 1.0)
+        skip = round((request.start + zero - first / self.rate) * request.rate)
+        resampled = resample(native, self.rate, request.rate)[skip : skip + count]
+        assert len(resampled) == count
+        return np.clip(resampled, -1.0, 1.0)
+
+
+def to_mono(planes: Sequence[NDArray[Any]], name: str, channels: int) -> Samples:
+    """The mean over channels, ``(samples,)`` float32 in [-1, 1].
+
+    Args:
+        planes: one array per channel where the sample format is planar, else one with all.
+        name: of the sample format, such as ``s16p``.
+        channels: how many.
+    """
+    _, scale = _kind_of(name)
+    if len(planes) == 1 and channels > 1:
+        planes = list(planes[0].reshape(-1, channels).T)
+    mono = planes[0].astype(np.float32)
+    for plane in planes[1:]:
+        mono += plane
+    if scale != channels:
+        mono *= scale / channels
+    if name.startswith("u8"):
+        mono -= 1.0
+    return mono
+
+
+def _kind_of(name: str) -> tuple[str, float]:
+    """Type of the samples of a format, and the factor that brings them to [-1, 1]."""
+    found = _TYPES.get(name.removesuffix("p"))
+    if found is None:
+        raise MediaError(f"has sound in samples of an unknown kind ({name})")
+    return found
+
+
+def resample(mono: Samples, rate: int, new_rate: int) -> Samples:
+    """Mono samples at another rate, by libswresample; the first stays where it was in time."""
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(mono)[None], "fltp", "mono")
+    frame.sample_rate = rate
+    resampler = AudioResampler("fltp", "mono", new_rate)
+    parts = [*resampler.resample(frame), *resampler.resample(None)]
+    planes: list[Any] = [(part.planes[0], part.samples) for part in parts]
+    return np.concatenate([np.frombuffer(plane, np.float32, count) for plane, count in planes])

@@ -1,0 +1,98 @@
+"""The contract between a method and the loop that drives it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from earsight.corpus.batch import Batch, View
+
+Spaces = frozenset[tuple[str, str]]
+"""Ordered pairs of embedding names: a query of the first may be compared with the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method wants loaded.
+
+    Attributes:
+        views: views per sample.
+        labels: whether labels are used.
+        clips: clips to encode at the start of each epoch, beside those trained on.
+    """
+
+    views: int = 1
+    labels: bool = False
+    clips: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a batch brought.
+
+    Attributes:
+        loss: scalar, with its gradient.
+        metrics: scalars by name, detached, left on the device.
+        updates: detached tensors by name. The loop joins each over micro-batches and ranks along
+            the first dimension and hands them to ``commit``.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    updates: dict[str, Tensor]
+
+
+class Method(nn.Module, ABC):
+    """A way of learning; its parameters and buffers are its state, saved with the run."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What is to be loaded."""
+
+    @property
+    @abstractmethod
+    def spaces(self) -> Spaces:
+        """Which embeddings may be compared across modalities; retrieval and export obey it."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Step:
+        """The loss of a batch.
+
+        Args:
+            model: ``forward(video, audio)`` gives unnormalised embeddings ``(B, D)``; the only
+                path of the gradient.
+            batch: with views ready for the network: ``video (B, 3, T, H, W)`` and
+                ``audio (B, 1, frames, bands)``, both float.
+        """
+
+    @abstractmethod
+    def commit(self, updates: Mapping[str, Tensor]) -> None:
+        """Change the state, once per optimiser step and after it."""
+
+    def begin_epoch(self, epoch: int, source: Iterable[Batch] | None) -> None:
+        """Called before each epoch; ``source`` yields the clips that ``needs`` asked for."""
+
+    def embed(self, model: nn.Module, view: View) -> dict[str, Tensor]:
+        """L2-normalised float32 embeddings ``(B, D)``, by the names that ``spaces`` uses."""
+        embeddings = model(view.get("video"), view.get("audio"))
+        named = zip(("video", "audio"), embeddings, strict=True)
+        return {name: unit(x) for name, x in named if x is not None}
+
+
+def unit(x: Tensor) -> Tensor:
+    """``x`` ``(…, D)`` L2-normalised, in float32 at least."""
+    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return F.normalize(wide, dim=-1)
+
+
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """``x`` averaged over all ranks, the same on each; ``x`` itself in a single process."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return x
+    total = x.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

@@ -1,0 +1,84 @@
+"""Scores of queries against chosen rows of a bank of targets."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+DENSE_UP_TO = 8
+"""Largest bank, in multiples of the rows asked for per query, that is scored as a whole.
+
+Measured on two cores for 256 queries, 1,024 rows and 128 dimensions, forward and backward: the
+whole bank costs 5 ms at 2,000 rows and 48 ms at 20,000; gathering costs 25–80 ms at any size.
+"""
+
+_GATHERED = {"cpu": 2**19, "cuda": 2**26}
+"""Numbers gathered at a time: on a CPU what its cache holds."""
+
+
+def scores(
+    queries: Tensor,
+    bank: Tensor,
+    rows: Tensor,
+    temperature: float,
+    how: Literal["auto", "dense", "gather"] = "auto",
+) -> Tensor:
+    """``s = x·x̄/τ`` for each query of a sample and each of the sample's rows.
+
+    Both ways give the same scores to rounding. ``dense`` multiplies by the whole bank and picks
+    the products, ``O(B·Q·N·D)`` operations and ``B·Q·N`` numbers; ``gather`` fetches the rows a
+    few samples at a time, forward and again backward, so that ``B·K·D`` numbers never stand in
+    memory. ``auto`` takes ``dense`` for banks of up to 8 times ``K`` rows.
+
+    Args:
+        queries: ``(B, Q, D)``; the gradient reaches them alone.
+        bank: ``(N, D)`` targets.
+        rows: ``(B, K)`` int64 rows of the bank.
+        temperature: ``τ``.
+        how: which way.
+
+    Returns:
+        ``(B, Q, K)`` in the bank's precision (float32), also under autocast.
+    """
+    if how == "auto":
+        how = "dense" if len(bank) <= DENSE_UP_TO * rows.shape[1] else "gather"
+    with torch.autocast(queries.device.type, enabled=False):
+        scaled = queries.to(bank.dtype) / temperature
+        if how == "gather":
+            gathered: Tensor = _Gathered.apply(scaled, bank, rows)  # type: ignore[no-untyped-call]
+            return gathered
+        chosen = rows[:, None].expand(-1, queries.shape[1], -1)
+        return (scaled @ bank.detach().T).gather(2, chosen)
+
+
+class _Gathered(torch.autograd.Function):
+    """Products of queries with gathered rows, a few samples at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(bank, rows)
+        products = queries.new_empty(*queries.shape[:2], rows.shape[1])
+        for part, targets in _targets(bank, rows):
+            products[part] = queries[part] @ targets.transpose(1, 2)
+        return products
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        bank, rows = ctx.saved_tensors
+        result = gradient.new_empty(*gradient.shape[:2], bank.shape[1])
+        with torch.autocast(gradient.device.type, enabled=False):
+            for part, targets in _targets(bank, rows):
+                result[part] = gradient[part] @ targets
+        return result, None, None
+
+
+def _targets(bank: Tensor, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of the batch with their targets ``(b, K, D)``."""
+    budget = _GATHERED.get(bank.device.type, _GATHERED["cuda"])
+    step = max(1, budget // max(1, rows.shape[1] * bank.shape[1]))
+    for begin in range(0, len(rows), step):
+        part = slice(begin, begin + step)
+        chosen = rows[part]
+        yield part, bank.index_select(0, chosen.flatten()).view(*chosen.shape, -1)

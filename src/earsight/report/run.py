@@ -1,0 +1,164 @@
+"""Reading a run folder for its report; what is missing is said, never fatal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earsight.config import read_yaml
+from earsight.evaluation.results import Evaluation, read_evaluation
+from earsight.evaluation.rows import Row
+from earsight.report.metrics import Metrics, read_metrics
+from earsight.report.words import say_seconds
+
+_LOG_LINES = 80
+
+Fact = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Everything the report tells of a run.
+
+    Attributes:
+        name: the folder's.
+        facts: what was trained, in a few names and values.
+        software: versions and machine of the latest evaluation.
+        config: the text of ``config.yaml``; empty where there is none.
+        log: the text of ``log.txt``, its middle left out where it is long.
+        metrics: the curves.
+        evaluations: the oldest first.
+        notes: what is missing or could not be read.
+    """
+
+    name: str
+    facts: tuple[Fact, ...]
+    software: tuple[Fact, ...]
+    config: str
+    log: str
+    metrics: Metrics
+    evaluations: tuple[Evaluation, ...]
+    notes: tuple[str, ...]
+
+
+def read_run(run: Path) -> RunFacts:
+    """Read what there is of a run.
+
+    Raises:
+        ValueError: it is no folder.
+    """
+    if not run.is_dir():
+        raise ValueError(f"{run}: is no run folder; give the folder that pretrain wrote")
+    notes: list[str] = []
+    config = _text(run / "config.yaml", notes)
+    metrics = read_metrics(run / "metrics.jsonl")
+    evaluations = _evaluations(run / "evaluation", notes)
+    tree = _tree(run / "config.yaml", notes) if config else {}
+    return RunFacts(
+        name=run.resolve().name,
+        facts=(*_settings(tree), *_effort(metrics)),
+        software=_software(evaluations),
+        config=config,
+        log=_shorten(_text(run / "log.txt", notes)),
+        metrics=metrics,
+        evaluations=evaluations,
+        notes=(*notes, *metrics.notes),
+    )
+
+
+def _text(path: Path, notes: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror}).")
+        return ""
+
+
+def _tree(path: Path, notes: list[str]) -> Mapping[str, Any]:
+    try:
+        return read_yaml(path)
+    except ValueError as error:
+        notes.append(f"The configuration cannot be summed up: {error}")
+        return {}
+
+
+def _evaluations(folder: Path, notes: list[str]) -> tuple[Evaluation, ...]:
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(read_evaluation(path))
+        except (OSError, ValueError) as error:
+            notes.append(f"evaluation/{path.name} is left out: {error}")
+    if not found:
+        notes.append("There is no evaluation yet: run the evaluate command on this run.")
+    return tuple(sorted(found, key=lambda evaluation: evaluation.time))
+
+
+def _at(tree: Mapping[str, Any], path: str) -> Any:
+    """The setting at a dotted path, None where there is none."""
+    value: Any = tree
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _settings(tree: Mapping[str, Any]) -> Iterable[Fact]:
+    """The settings that say most, as far as they are there."""
+    patterns = {
+        "Method": ("{}", "method.name"),
+        "Picture encoder": ("{}", "video_encoder.name"),
+        "Sound encoder": ("{}", "audio_encoder.name"),
+        "Embedding": ("{} values", "head.dim"),
+        "Pictures": ("{} frames at {} fps, {} px", "video.frames", "video.fps", "video.size"),
+        "Sound": ("{} s at {} Hz, {} bands", "audio.duration", "audio.rate", "audio.bands"),
+        "Epochs set": ("{}", "train.epochs"),
+        "Batch": ("{} clips", "train.batch"),
+        "Learning rate": ("{}, {}", "optimizer.lr", "optimizer.schedule"),
+        "Seed": ("{}", "seed"),
+    }
+    for title, (pattern, *paths) in patterns.items():
+        values = [_at(tree, path) for path in paths]
+        if all(value is not None for value in values):
+            yield title, pattern.format(*map(_plain, values))
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _effort(metrics: Metrics) -> Iterable[Fact]:
+    """How far the training came, and how long it took."""
+    if metrics.steps:
+        yield "Trained", f"{metrics.steps} steps, {metrics.epochs:.4g} epochs"
+    if metrics.seconds:
+        yield "Time", say_seconds(metrics.seconds)
+
+
+def _software(evaluations: Sequence[Evaluation]) -> tuple[Fact, ...]:
+    if not evaluations:
+        return ()
+    latest = evaluations[-1]
+    return (*latest.versions.items(), ("machine", latest.machine))
+
+
+def _shorten(text: str) -> str:
+    """The first and last lines of a long log."""
+    lines = text.splitlines()
+    if len(lines) <= 2 * _LOG_LINES:
+        return text
+    gap = f"… {len(lines) - 2 * _LOG_LINES} lines left out …"
+    return "\n".join([*lines[:_LOG_LINES], gap, *lines[-_LOG_LINES:]])
+
+
+def headlines(evaluations: Sequence[Evaluation], most: int = 8) -> list[Row]:
+    """The rows worth reading first: R@1 of each direction, and a classifier of each label.
+
+    A later evaluation overrides an earlier one; kNN stands in where there is no probe.
+    """
+    chosen: dict[tuple[str, str | None], Row] = {}
+    for task, metric in (("retrieve", "R@1"), ("knn", "accuracy"), ("probe", "accuracy")):
+        for evaluation in evaluations:
+            for row in evaluation.rows:
+                if row.task == task and row.metric == metric:
+                    chosen[row.modality, row.label] = row
+    return list(chosen.values())[:most]

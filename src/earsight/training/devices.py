@@ -1,0 +1,106 @@
+"""Devices, threads and precision: what the settings' ``auto`` stands for here."""
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from earsight.config import RunConfig
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 2**31 - 1
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a setting; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: torch has no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device: {name!r} cannot be used here ({reason}); set device=auto or device=cpu"
+        ) from error
+    return device
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_memory() -> None:
+    """Have glibc keep large blocks for the next step instead of giving them back.
+
+    Activations of tens of MiB are otherwise mapped, page by page, anew in every step.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, _NEVER)
+    libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def thread_count(setting: int) -> int:
+    """The ``threads`` setting, 0 standing for every core."""
+    return setting or cores()
+
+
+def worker_count(config: RunConfig) -> int:
+    """Decoding processes: ``data.workers``, or one per thread where it says ``auto``."""
+    workers = config.data.workers
+    return thread_count(config.threads) if workers == "auto" else int(workers)
+
+
+@cache
+def _processor_flags() -> frozenset[str]:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return frozenset()
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that convolutions run in, or None for float32.
+
+    ``auto`` takes bfloat16 on CUDA, and on processors that multiply it natively.
+    """
+    if precision == "float32":
+        return None
+    if precision == "bfloat16" or device.type == "cuda":
+        return torch.bfloat16
+    native = _processor_flags() & {"avx512_bf16", "amx_bf16"}
+    return torch.bfloat16 if device.type == "cpu" and native else None
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """The hardware and system beside every figure."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        cpu = models[0] if models else cpu
+    described: dict[str, str | int] = {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": cpu,
+        "cores": cores(),
+        "device": device.type,
+    }
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    return described

@@ -1,0 +1,137 @@
+"""Where a run writes what happens: JSON lines always, a log, the terminal, extras on request."""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TaskID, TextColumn
+
+from earsight.config import LogConfig
+from earsight.terminal import make_bar
+
+SCHEMA = 1
+"""Version of ``metrics.jsonl``."""
+
+_PLAIN_SECONDS = 10.0
+
+Sink = Callable[[int, Mapping[str, float]], None]
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop the lines of ``metrics.jsonl`` that lie past ``step``, and a last line cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.endswith("}"):
+            continue
+        if json.loads(line).get("step", 0) <= step:
+            kept.append(line)
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+class RunLog:
+    """``metrics.jsonl`` and ``log.txt`` of a run, and a progress bar or plain lines."""
+
+    def __init__(self, run: Path, config: LogConfig, *, steps: int, quiet: bool = False) -> None:
+        self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._text = (run / "log.txt").open("a", encoding="utf-8")
+        if self._metrics.tell() == 0:
+            self._write({"kind": "header", "schema": SCHEMA, "step": 0})
+        self._sinks = _sinks(run, config)
+        self._progress = None if quiet else _progress(steps)
+        self._quiet = quiet
+        self._steps = steps
+        self._printed = 0.0
+
+    def note(self, text: str) -> None:
+        """A line for people, in the log and on the terminal."""
+        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self._text.flush()
+        if not self._quiet:
+            self._print(text)
+
+    def metrics(self, kind: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """One line of ``metrics.jsonl``, passed on to the extras too."""
+        self._write({"kind": kind, "step": step, "epoch": round(epoch, 4), **values})
+        for sink in self._sinks:
+            sink(step, values)
+
+    def progress(self, step: int, text: str) -> None:
+        """Move the bar; without a terminal, print a line now and then."""
+        if self._progress is not None:
+            bar, task = self._progress
+            bar.update(task, completed=step, note=text)
+        elif not self._quiet and time.monotonic() - self._printed > _PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            self._print(f"step {step}/{self._steps}  {text}")
+
+    def close(self) -> None:
+        """Flush and close every file."""
+        if self._progress is not None:
+            self._progress[0].stop()
+        self._metrics.close()
+        self._text.close()
+
+    def sync(self) -> None:
+        """Flush what has been written."""
+        self._metrics.flush()
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
+        self._metrics.flush()
+
+    def _print(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress[0].console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _progress(steps: int) -> tuple[Progress, TaskID] | None:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    bar = make_bar(console, TextColumn("{task.fields[note]}"))
+    bar.start()
+    return bar, bar.add_task("train", total=steps, note="")
+
+
+def _sinks(run: Path, config: LogConfig) -> list[Sink]:
+    sinks: list[Sink] = []
+    if config.tensorboard:
+        writer = _extra("torch.utils.tensorboard", "tensorboard").SummaryWriter(
+            str(run / "tensorboard")
+        )
+        sinks.append(lambda step, values: _to_tensorboard(writer, step, values))
+    for name in ("wandb", "trackio"):
+        if getattr(config, name):
+            module = _extra(name, name)
+            module.init(project="earsight", name=run.name)
+            sinks.append(_to_tracker(module))
+    return sinks
+
+
+def _extra(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"log.{name}: needs the extra: pip install 'earsight[{name}]'") from error
+
+
+def _to_tensorboard(writer: Any, step: int, values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        writer.add_scalar(name, value, step)
+    writer.flush()
+
+
+def _to_tracker(module: Any) -> Sink:
+    def log(step: int, values: Mapping[str, float]) -> None:
+        module.log(dict(values), step=step)
+
+    return log

@@ -1,0 +1,330 @@
+"""The training loop: batches in, one optimiser step, updates committed, state saved.
+
+It knows batches and the method's contract, and nothing of what is learned.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from earsight.config import RunConfig, as_tree
+from earsight.corpus.batch import Batch
+from earsight.corpus.keys import key_text
+from earsight.corpus.loader import TrainingClips, load
+from earsight.encoders.pair import Pair
+from earsight.errors import StoppedError
+from earsight.methods.base import Method
+from earsight.training.checkpoint import checkpoint_path, prune, save_checkpoint
+from earsight.training.devices import autocast_dtype
+from earsight.training.failures import FailureCount
+from earsight.training.logging import RunLog
+from earsight.training.schedule import learning_rate
+from earsight.training.window import Window
+from earsight.transforms.inputs import Inputs
+
+Evaluate = Callable[[int], Mapping[str, float]]
+"""Called with the epoch that ended; returns figures for the log."""
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What a run is made of; everything here is saved."""
+
+    model: Pair
+    method: Method
+    inputs: Inputs
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How far a run goes."""
+
+    steps_per_epoch: int
+    steps: int
+    micro: int
+
+    @staticmethod
+    def of(config: RunConfig, size: int) -> "Plan":
+        """The plan for a corpus of ``size`` usable training instances.
+
+        Raises:
+            ValueError: there are fewer instances than clips in a batch.
+        """
+        train = config.train
+        samples = train.epoch_samples or size
+        if size < train.batch or samples < train.batch:
+            fewest = "train.epoch_samples" if samples < size else "the corpus"
+            raise ValueError(
+                f"{fewest} has {min(size, samples)} usable training instances, fewer than a batch "
+                f"of {train.batch}; set train.batch={max(2, min(size, samples) // 2)} or lower"
+            )
+        per_epoch = samples // train.batch
+        return Plan(
+            steps_per_epoch=per_epoch,
+            steps=per_epoch * train.epochs,
+            micro=train.batch // train.accumulate,
+        )
+
+
+def make_optimizer(config: RunConfig, model: nn.Module, device: torch.device) -> torch.optim.Adam:
+    """Adam with coupled weight decay; the fused form can skip an update on the device."""
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=config.optimizer.lr,
+        weight_decay=config.optimizer.weight_decay,
+        fused=device.type in ("cpu", "cuda", "mps"),
+    )
+
+
+def train_step(
+    config: RunConfig, parts: Parts, batches: Iterator[Batch], device: torch.device
+) -> tuple[dict[str, Tensor], Tensor, list[Batch]]:
+    """One optimiser step over ``accumulate`` micro-batches.
+
+    Returns:
+        Metrics, whether the update was made (a bool tensor on the device), and the batches.
+    """
+    parts.optimizer.zero_grad(set_to_none=True)
+    updates, metrics, used = [], [], []
+    for _ in range(config.train.accumulate):
+        batch = next(batches)
+        used.append(batch)
+        ready = prepare(config, parts.inputs, batch, device)
+        with autocast(config, device):
+            step = parts.method.loss(parts.model, ready)
+        torch.autograd.backward(step.loss / config.train.accumulate)
+        updates.append(step.updates)
+        metrics.append({"loss": step.loss.detach(), **step.metrics})
+    norm = gradient_norm(parts.model)
+    mean = {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+    finite = torch.isfinite(norm) & torch.isfinite(mean["loss"])
+    clip_gradients(parts.model, norm, config.optimizer.clip_norm)
+    # The fused optimiser leaves everything as it was where this is one: no wait for the device.
+    parts.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    parts.optimizer.step()
+    parts.method.commit({name: torch.cat([u[name] for u in updates]) for name in updates[0]})
+    return {**mean, "gradient_norm": norm}, finite, used
+
+
+def prepare(config: RunConfig, inputs: Inputs, batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device, its views as network inputs, changed as in training."""
+    moved = batch.to(device)
+    # Draws are made from the index on the CPU: fetching it back would wait for the device.
+    views = tuple(
+        inputs.prepare(view, training=True, seed=config.seed, index=batch.index, view_number=n)
+        for n, view in enumerate(moved.views)
+    )
+    return replace(moved, views=views)
+
+
+def autocast(config: RunConfig, device: torch.device) -> torch.autocast:
+    """The precision that the settings ask for."""
+    dtype = autocast_dtype(config.train.precision, device)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """The L2 norm of all gradients together."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def clip_gradients(model: nn.Module, norm: Tensor, largest: float) -> None:
+    """Scale gradients down to ``largest``; 0 leaves them."""
+    if largest:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """A run under way: its parts, and how far it has come."""
+
+    config: RunConfig
+    parts: Parts
+    clips: TrainingClips
+    run: Path
+    log: RunLog
+    device: torch.device
+    workers: int
+    plan: Plan
+    evaluate: Evaluate | None = None
+    step: int = 0
+    elapsed: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.window = Window(self._name_of)
+        self.failures = FailureCount(self.config.data.max_failures)
+
+    def _name_of(self, row: int) -> str:
+        return f"{key_text(int(self.clips.instances.key[row]))} {self.clips.instances.path[row]}"
+
+    def fit(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            StoppedError: SIGINT or SIGTERM came; the state is saved.
+            NonFiniteError: a loss was not finite; its update was not made, nothing was saved since.
+            FailureShareError: more files fail than ``data.max_failures`` allows.
+        """
+        accumulate = self.config.train.accumulate
+        numbers = range(self.step * accumulate, self.plan.steps * accumulate)
+        pin = self.device.type == "cuda"
+        batches = Timed(load(self.clips, numbers, self.config.data, workers=self.workers, pin=pin))
+        self.parts.model.train()
+        began = time.monotonic() - self.elapsed
+        last = (time.monotonic(), self.step)
+        with caught_signals() as caught:
+            while self.step < self.plan.steps:
+                self._begin_epoch()
+                self._advance(batches)
+                self.elapsed = time.monotonic() - began
+                if self.step % self.config.train.log_every == 0 or self.step == self.plan.steps:
+                    last = self._report(batches, last)
+                ended = self.step % self.plan.steps_per_epoch == 0
+                if ended:
+                    self._evaluate()
+                if ended or self._due() or caught:
+                    self.save()
+                if caught and self.step < self.plan.steps:
+                    name = signal.Signals(caught[0]).name
+                    raise StoppedError(
+                        caught[0], f"stopped by {name} after step {self.step}; --resume goes on"
+                    )
+
+    def _begin_epoch(self) -> None:
+        epoch, into = divmod(self.step, self.plan.steps_per_epoch)
+        if into == 0:
+            self.parts.method.begin_epoch(epoch, None)
+
+    def _advance(self, batches: "Timed") -> None:
+        rate = learning_rate(
+            self.config.optimizer, self.step, self.plan.steps, self.plan.steps_per_epoch
+        )
+        for group in self.parts.optimizer.param_groups:
+            group["lr"] = rate
+        metrics, finite, used = train_step(self.config, self.parts, batches, self.device)
+        self.step += 1
+        rows = torch.cat([batch.row for batch in used])
+        self.window.add(metrics, finite, rows)
+        failures = [failure for batch in used for failure in batch.failures]
+        for text in self.failures.add(failures, len(rows)):
+            self.log.note(text)
+
+    def _report(self, batches: "Timed", last: tuple[float, int]) -> tuple[float, int]:
+        now = time.monotonic()
+        seconds = max(1e-9, now - last[0])
+        clips = (self.step - last[1]) * self.config.train.batch
+        values = self.window.read()
+        wait = batches.take_waited() / seconds
+        values |= {
+            "lr": self.parts.optimizer.param_groups[0]["lr"],
+            "time": self.elapsed,
+            "clips_per_second": clips / seconds,
+            "wait": min(1.0, wait),
+            "failures": float(self.failures.failed),
+        }
+        epoch = self.step / self.plan.steps_per_epoch
+        self.log.metrics("train", self.step, epoch, values)
+        self.log.progress(
+            self.step,
+            f"epoch {epoch:.1f}  loss {values['loss']:.3f}  "
+            f"{values['clips_per_second']:.0f} clips/s  waiting {100 * values['wait']:.0f}%",
+        )
+        return now, self.step
+
+    def _evaluate(self) -> None:
+        epoch = self.step // self.plan.steps_per_epoch
+        every = self.config.evaluation.every
+        due = (every and epoch % every == 0) or self.step == self.plan.steps
+        if self.evaluate is None or not due:
+            return
+        figures = self.evaluate(epoch)
+        self.parts.model.train()
+        self.log.metrics("evaluation", self.step, float(epoch), figures)
+
+    def _due(self) -> bool:
+        every = self.config.train.checkpoint_every
+        return bool(every) and self.step % every == 0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next loss depends on."""
+        return {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "config": as_tree(self.config),
+            "keys": torch.from_numpy(self.clips.instances.key.view("int64").copy()),
+            "model": self.parts.model.state_dict(),
+            "method": self.parts.method.state_dict(),
+            "inputs": self.parts.inputs.state_dict(),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "window": self.window.state(),
+            "failures": self.failures.state(),
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state (of the same configuration and corpus)."""
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        self.parts.model.load_state_dict(state["model"])
+        self.parts.method.load_state_dict(state["method"])
+        self.parts.inputs.load_state_dict(state["inputs"])
+        self.parts.optimizer.load_state_dict(state["optimizer"])
+        self.window.load(state["window"], self.device)
+        self.failures.load(state["failures"])
+        torch.set_rng_state(state["random"])
+
+    def save(self) -> None:
+        """Write a checkpoint and drop those that are no longer kept."""
+        self.log.sync()
+        save_checkpoint(checkpoint_path(self.run, self.step), self.state())
+        keep = {epoch * self.plan.steps_per_epoch for epoch in self.config.train.keep}
+        prune(self.run, self.config.train.keep_last, keep)
+
+
+class Timed:
+    """An iterator that knows how long its consumer has waited."""
+
+    def __init__(self, items: Iterator[Batch]) -> None:
+        self._items = items
+        self._waited = 0.0
+
+    def __iter__(self) -> "Timed":
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.monotonic()
+        try:
+            return next(self._items)
+        finally:
+            self._waited += time.monotonic() - began
+
+    def take_waited(self) -> float:
+        """Seconds waited since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
+
+
+@contextmanager
+def caught_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM noted in a list, for the loop to finish its step first."""
+    caught: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield caught
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

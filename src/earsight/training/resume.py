@@ -1,0 +1,63 @@
+"""Going on with a run: only with the settings and the instances it was started with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earsight.config import ConfigError, RunConfig, as_tree
+from earsight.corpus.instances import Instances
+from earsight.presets import difference
+from earsight.training.checkpoint import (
+    CheckpointError,
+    checkpoint_path,
+    load_checkpoint,
+    steps_saved,
+)
+
+FREE = (
+    "threads",
+    "device",
+    "data.corpus",
+    "data.workers",
+    "data.prefetch",
+    "data.timeout",
+    "data.max_failures",
+    "evaluation.",
+    "log.",
+    "train.keep",
+    "train.checkpoint_every",
+)
+"""Settings that may change between sessions of a run: none of them decides a loss."""
+
+
+def last_checkpoint(run: Path) -> dict[str, Any] | None:
+    """The newest checkpoint of a run, None where it was stopped before the first."""
+    steps = steps_saved(run)
+    return load_checkpoint(checkpoint_path(run, steps[-1])) if steps else None
+
+
+def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any]) -> None:
+    """A checkpoint must be of this configuration and of these instances.
+
+    Raises:
+        ConfigError: names every setting that differs.
+        CheckpointError: the corpus has gained or lost instances.
+    """
+    free = FREE if config.optimizer.schedule == "cosine" else (*FREE, "train.epochs")
+    faults = [
+        f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
+        "or start a new run"
+        for path, old, new in difference(state["config"], as_tree(config))
+        if not path.startswith(free)
+    ]
+    if faults:
+        raise ConfigError(faults)
+    saved, found = state["keys"].numpy().view(np.uint64), train.key
+    if not np.array_equal(saved, found):
+        lost, gained = np.setdiff1d(saved, found).size, np.setdiff1d(found, saved).size
+        raise CheckpointError(
+            f"the corpus has changed since the run began ({lost} instances lost, {gained} gained); "
+            "resume on the corpus it was started with, or start a new run"
+        )

@@ -1,0 +1,85 @@
+"""The run folder: made once, never overwritten, and enough to use what was learned."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from earsight.config import RunConfig, as_tree, parse, read_yaml, write_yaml
+from earsight.transforms.inputs import Inputs
+from earsight.version import __version__
+
+SCHEMA = 1
+"""Version of ``encoders.safetensors``."""
+
+
+def create_run(run: Path, config: RunConfig) -> None:
+    """Make a run folder and write its configuration.
+
+    Raises:
+        ValueError: the folder holds something already.
+    """
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise ValueError(
+            f"{run} exists already; choose another folder, or go on with it by --resume"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    write_yaml(run / "config.yaml", config)
+
+
+def read_config(run: Path) -> RunConfig:
+    """The resolved configuration of a run.
+
+    Raises:
+        ValueError: the folder is no run.
+    """
+    if not (run / "config.yaml").is_file():
+        raise ValueError(f"{run} is no run folder (it has no config.yaml)")
+    return parse(read_yaml(run / "config.yaml"))
+
+
+def save_encoders(run: Path, model: nn.Module, inputs: Inputs, config: RunConfig) -> None:
+    """Write ``encoders.safetensors``: weights, input statistics, settings to rebuild them."""
+    state = inputs.state()
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"inputs.{name}": value for name, value in state["tensors"].items()}
+    metadata = {
+        "schema": str(SCHEMA),
+        "earsight": __version__,
+        "config": json.dumps(as_tree(config)),
+        "inputs": json.dumps(state["settings"]),
+    }
+    path = run / "encoders.safetensors"
+    temporary = path.with_name(path.name + ".part")
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    temporary.replace(path)
+
+
+def load_encoders(path: Path) -> tuple[RunConfig, dict[str, Tensor], Inputs]:
+    """Settings, the model's state and its inputs, from an encoders file.
+
+    Raises:
+        ValueError: it is missing, damaged, or of another schema.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); has the run finished?") from error
+    if metadata.get("schema") != str(SCHEMA):
+        raise ValueError(
+            f"{path}: has schema {metadata.get('schema')}, this version reads {SCHEMA}; "
+            "use the version of earsight that wrote it"
+        )
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+
+    inputs = Inputs.from_state(
+        {"settings": json.loads(metadata["inputs"]), "tensors": part("inputs.")}
+    )
+    return parse(json.loads(metadata["config"])), part("model."), inputs

@@ -1,0 +1,144 @@
+"""From a configuration to the parts of a run: corpus, encoders, method, input statistics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earsight.config import METHODS, RunConfig
+from earsight.corpus.instances import Instances, instances, missing_files
+from earsight.corpus.loader import ClipSettings, EvaluationClips, load
+from earsight.corpus.manifest import read
+from earsight.corpus.split import assign, usable
+from earsight.encoders.pair import Pair, build_pair
+from earsight.methods.base import Method
+from earsight.training.loop import Parts, make_optimizer
+from earsight.transforms.audio import Spectrogram
+from earsight.transforms.inputs import Inputs
+from earsight.transforms.statistics import Statistics
+
+STATISTICS_CLIPS = 1000
+"""Training instances over which the spectrogram's statistics are taken."""
+
+_CHECKED_FILES = 2000
+_STATISTICS_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The usable instances of a corpus, on both sides of its split."""
+
+    train: Instances
+    held_out: Instances
+    left_out: Mapping[str, int]
+    split: str
+
+
+def open_data(config: RunConfig) -> Data:
+    """Read the manifest, leave out what cannot be used, and split by group.
+
+    Raises:
+        ValueError: no manifest is named, nothing is usable, or files are gone since the scan.
+    """
+    if not config.data.corpus:
+        raise ValueError("data.corpus: names no manifest; make one with `earsight scan`")
+    corpus = read(Path(config.data.corpus))
+    chosen = usable(
+        corpus,
+        audio_missing=config.data.audio_missing,
+        keep_duplicates=config.data.keep_duplicates,
+    )
+    if not chosen.mask.any():
+        reasons = ", ".join(f"{count} {reason}" for reason, count in chosen.left_out.items())
+        raise ValueError(
+            f"{config.data.corpus}: no clip can be used ({reasons or 'it is empty'}); "
+            "scan a folder of videos with sound"
+        )
+    split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
+    data = Data(
+        train=instances(corpus, split.train),
+        held_out=instances(corpus, split.held_out),
+        left_out=chosen.left_out,
+        split=split.source,
+    )
+    _check_files(config, data.train)
+    return data
+
+
+def _check_files(config: RunConfig, train: Instances) -> None:
+    """A sample of the files must still be there; single ones that are not, the loop replaces."""
+    step = max(1, len(train) // _CHECKED_FILES)
+    sample = train.take(np.arange(0, len(train), step))
+    gone = missing_files(sample)
+    if len(gone) > config.data.max_failures * len(sample):
+        raise ValueError(
+            f"{len(gone)} of {len(sample)} files are gone since the scan, such as {gone[0]}; "
+            f"scan again into {config.data.corpus} (what has not changed is not read again)"
+        )
+
+
+def build_model(config: RunConfig, device: torch.device) -> Pair:
+    """Encoders and heads at their random initialisation, which the seed decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = build_pair(config)
+    return model.to(device)
+
+
+def build_method(config: RunConfig, size: int, device: torch.device) -> Method:
+    """The method with its state for ``size`` rows."""
+    method = METHODS.build(config.method, size=size, dim=config.head.dim, seed=config.seed)
+    assert isinstance(method, Method)
+    return method.to(device)
+
+
+def build_parts(config: RunConfig, inputs: Inputs, size: int, device: torch.device) -> Parts:
+    """Everything that is trained or saved, before the first step."""
+    model = build_model(config, device)
+    return Parts(
+        model=model,
+        method=build_method(config, size, device),
+        inputs=inputs.to(device),
+        optimizer=make_optimizer(config, model, device),
+    )
+
+
+def clip_settings(config: RunConfig) -> ClipSettings:
+    """What a clip is in this run."""
+    return ClipSettings(video=config.video, audio=config.audio, data=config.data, seed=config.seed)
+
+
+def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
+    """The rows that statistics are taken over: a fixed sample of those with sound."""
+    sounding = np.flatnonzero(train.has_audio).astype(np.int64)
+    step = max(1, len(sounding) // STATISTICS_CLIPS)
+    return sounding[seed % step :: step][:STATISTICS_CLIPS]
+
+
+def fit_inputs(config: RunConfig, train: Instances, workers: int) -> Inputs:
+    """Inputs with the mean and deviation per frequency of a sample of the training instances.
+
+    Raises:
+        ValueError: no instance has sound.
+    """
+    rows = statistics_rows(train, config.seed)
+    # Pictures are not needed: the smallest that can be asked for.
+    settings = replace(clip_settings(config), video=replace(config.video, frames=1, size=8))
+    clips = EvaluationClips(train, settings, rows=rows, batch=_STATISTICS_BATCH, clips=1)
+    spectrogram = Spectrogram(config.audio)
+    statistics = Statistics(config.audio.bands)
+    for batch in load(clips, range(len(clips)), config.data, workers=workers):
+        if len(batch):
+            statistics.update(spectrogram(batch.views[0]["audio"]))
+    mean, std = statistics.finish()
+    return Inputs(config.video, config.audio, mean=mean, std=std, clips=statistics.clips)
+
+
+def blank_inputs(config: RunConfig) -> Inputs:
+    """Inputs whose statistics a saved state will bring."""
+    bands = config.audio.bands
+    mean, std = torch.zeros(bands), torch.ones(bands)
+    return Inputs(config.video, config.audio, mean=mean, std=std, clips=0)

@@ -1,0 +1,147 @@
+"""Batches from real files, with and without workers."""
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from earsight.corpus.demo import render_demo
+
+from earsight.config import AudioConfig, DataConfig, VideoConfig
+from earsight.corpus import loader
+from earsight.corpus.instances import instances
+from earsight.corpus.loader import (
+    ClipSettings,
+    EvaluationClips,
+    Heartbeat,
+    LoaderError,
+    TrainingClips,
+    check_shared_memory,
+    load,
+)
+from earsight.corpus.manifest import read
+from earsight.corpus.scan import scan
+
+VIDEO = VideoConfig(frames=4, fps=8, size=32)
+AUDIO = AudioConfig(duration=1.0, stretch=(1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media")
+    render_demo(folder, clips=12, held_out=2, seed=0, workers=1)
+    return folder
+
+
+@pytest.fixture
+def rows(media, tmp_path):
+    copied = tmp_path / "media"
+    shutil.copytree(media, copied)
+    scan([str(copied)], tmp_path / "corpus.parquet", workers=0)
+    return instances(read(tmp_path / "corpus.parquet"))
+
+
+def settings(**data):
+    return ClipSettings(video=VIDEO, audio=AUDIO, data=DataConfig(**data), seed=3)
+
+
+def same(one, two):
+    assert one.row.tolist() == two.row.tolist()
+    assert one.index.tolist() == two.index.tolist()
+    assert one.start.tolist() == two.start.tolist()
+    for a, b in zip(one.views, two.views, strict=True):
+        assert torch.equal(a["video"], b["video"])
+        assert torch.equal(a["audio"], b["audio"])
+
+
+def test_a_batch_has_the_shapes_it_promises(rows):
+    batch = TrainingClips(rows, settings(), batch=5, views=2)[0]
+    assert len(batch.views) == 2
+    assert batch.views[0]["video"].shape == (5, 3, 4, 32, 32)
+    assert batch.views[0]["video"].dtype == torch.uint8
+    assert batch.views[0]["video"].is_contiguous(memory_format=torch.channels_last_3d)
+    assert batch.views[0]["audio"].shape == (5, 24000)
+    assert not torch.equal(batch.views[0]["video"], batch.views[1]["video"])
+    assert batch.index.tolist() == [0, 1, 2, 3, 4]
+    assert batch.has_audio.all()
+    assert batch.failures == ()
+
+
+def test_workers_change_nothing(rows):
+    numbers = range(2, 6)
+    alone = list(
+        load(TrainingClips(rows, settings(), batch=3, views=1), numbers, DataConfig(), workers=0)
+    )
+    helped = list(
+        load(TrainingClips(rows, settings(), batch=3, views=1), numbers, DataConfig(), workers=2)
+    )
+    assert len(alone) == len(helped) == 4
+    for one, two in zip(alone, helped, strict=True):
+        same(one, two)
+
+
+def test_an_unreadable_file_is_replaced_named_and_always_alike(rows):
+    broken = rows.path[3]
+    Path(broken).write_bytes(b"no video")
+    clips = TrainingClips(rows, settings(), batch=len(rows), views=1)
+    batch = clips[0]
+    assert [failure.path for failure in batch.failures] == [broken]
+    assert batch.failures[0].reason
+    assert 3 not in batch.row.tolist()
+    same(batch, clips[0])
+    (helped,) = load(clips, range(1), DataConfig(), workers=1)
+    same(batch, helped)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_readable_file_at_all_ends_with_a_sentence(rows, workers):
+    for path in rows.path:
+        Path(path).write_bytes(b"no video")
+    clips = TrainingClips(rows, settings(), batch=2, views=1)
+    with pytest.raises(LoaderError, match=r"^21 files in a row could not be read, the last .*scan"):
+        list(load(clips, range(1), DataConfig(), workers=workers))
+
+
+def test_evaluation_leaves_out_what_it_cannot_read_and_names_it(rows):
+    Path(rows.path[1]).write_bytes(b"no video")
+    clips = EvaluationClips(rows, settings(), rows=np.arange(4), batch=3, clips=2)
+    assert len(clips) == 2
+    first, second = list(load(clips, range(2), DataConfig(), workers=0))
+    assert first.row.tolist() == [0, 2]
+    assert [failure.path for failure in first.failures] == [rows.path[1]]
+    assert second.row.tolist() == [3]
+    assert len(second.views) == 2
+
+
+def test_instances_without_sound_are_given_silence(rows):
+    silent = replace(rows, has_audio=np.zeros(len(rows), bool))
+    batch = TrainingClips(silent, settings(), batch=3, views=1)[0]
+    assert batch.views[0]["audio"].shape == (3, 24000)
+    assert not batch.views[0]["audio"].any()
+    assert not batch.has_audio.any()
+
+
+def test_too_little_shared_memory_is_told_before_a_worker_dies(rows, monkeypatch):
+    clips = TrainingClips(rows, settings(), batch=4, views=1)
+    small = shutil._ntuple_diskusage(100, 90, 10)
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: small)
+    with pytest.raises(LoaderError, match=r"shared memory.*data\.workers=0"):
+        check_shared_memory(clips, DataConfig(), workers=2)
+
+
+def test_a_decode_that_hangs_is_named(rows):
+    clips = TrainingClips(rows, settings(timeout=0.2), batch=4, views=1)
+    beat = Heartbeat(1)
+    beat._row[0], beat._since[0] = 4, time.time() - 10
+    clips.heartbeat = beat
+    with pytest.raises(LoaderError, match=rf"hangs.*{rows.path[4]}"):
+        loader._explain(
+            RuntimeError("DataLoader timed out after 1 seconds"), clips, clips.settings.data
+        )
+    beat._since[0] = time.time()
+    loader._explain(
+        RuntimeError("DataLoader timed out after 1 seconds"), clips, clips.settings.data
+    )

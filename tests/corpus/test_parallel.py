@@ -1,0 +1,78 @@
+import os
+import time
+
+import pytest
+
+from earsight.corpus.parallel import Lost, cores, each
+
+MODULE = """
+import os, signal, time
+
+def work(item):
+    if item == "hang":
+        time.sleep(60)
+    if item == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == "exit":
+        os._exit(7)
+    if item == "bug":
+        raise KeyError("a bug")
+    return item, os.getpid()
+
+def die():
+    os._exit(1)
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    (tmp_path / "module_of_work.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import module_of_work
+
+    return module_of_work.work
+
+
+def test_in_this_process(work):
+    got = list(each(work, ["a", "b"], workers=0, seconds=[1, 1]))
+    assert got == [(0, ("a", os.getpid())), (1, ("b", os.getpid()))]
+
+
+def test_hanging_and_crashing_items_are_lost_and_the_rest_go_on(work):
+    items = ["a", "hang", "crash", "b", "exit", *map(str, range(20))]
+    seconds = [20.0] * len(items)
+    seconds[1] = 0.5
+    began = time.monotonic()
+    got = dict(each(work, items, workers=2, seconds=seconds))
+    assert time.monotonic() - began < 20
+    assert sorted(got) == list(range(len(items)))
+    assert got[1] == Lost(reason="timed out: took more than 0.5 s to read")
+    assert got[2] == Lost(reason="crashed its reader (signal 11)")
+    assert got[4] == Lost(reason="crashed its reader (exit code 7)")
+    good = [result for at, result in got.items() if at not in {1, 2, 4}]
+    assert [item for item, _ in sorted(good)] == sorted(set(items) - {"hang", "crash", "exit"})
+    assert os.getpid() not in {pid for _, pid in good}
+
+
+def test_a_crash_with_a_single_worker(work):
+    got = dict(each(work, ["exit", "a", "crash"], workers=1, seconds=[20] * 3))
+    assert isinstance(got[0], Lost)
+    assert got[1][0] == "a"
+    assert isinstance(got[2], Lost)
+
+
+def test_a_bug_is_not_hidden(work):
+    with pytest.raises(KeyError, match="a bug") as error:
+        list(each(work, ["bug"], workers=1, seconds=[20]))
+    assert "while working on bug" in error.value.__notes__
+
+
+def test_workers_that_cannot_start_say_so(work, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="use 0 workers"):
+        list(each(work, ["a"], workers=1, seconds=[20]))
+
+
+def test_nothing_to_do_starts_nothing(work):
+    assert list(each(work, [], workers=2, seconds=[])) == []
+    assert cores() >= 1

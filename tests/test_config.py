@@ -1,0 +1,158 @@
+import pytest
+import yaml
+
+import earsight.encoders
+import earsight.methods  # noqa: F401 - registers the choices
+from earsight import presets
+from earsight.config import (
+    ConfigError,
+    Registry,
+    as_tree,
+    merge,
+    override,
+    parse,
+    read_yaml,
+    write_yaml,
+)
+
+
+def tiny(**changes):
+    return parse(merge(presets.load("tiny"), changes))
+
+
+def test_every_fault_is_reported_at_once_with_the_nearest_name():
+    tree = merge(
+        presets.load("tiny"),
+        {
+            "sed": 1,
+            "method": {"negativs": 3},
+            "video_encoder": {"name": "r2plus1"},
+            "train": {"batch": "many", "accumulat": 2},
+            "optimizer": {"milestones": [3]},
+            "audio": {"bands": 100},
+        },
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse(tree)
+    text = "\n".join(caught.value.faults)
+    assert "sed: no such setting; did you mean 'seed'?" in text
+    assert "method.negativs: no such setting; did you mean 'negatives'?" in text
+    assert "video_encoder.name: 'r2plus1' is not one of" in text
+    assert "did you mean 'r2plus1d'?" in text
+    assert "train.batch: input should be a valid integer" in text
+    assert "did you mean 'accumulate'?" in text
+    assert "optimizer.milestones: have no effect unless schedule is multistep" in text
+    assert "audio.bands: must be 257" in text
+    assert len(caught.value.faults) == 8
+
+
+def test_missing_choices_are_named():
+    with pytest.raises(ConfigError, match=r"method: is missing; one of .*avid"):
+        parse({"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"train": {"accumulate": 3}}, "accumulate: must divide"),
+        ({"train": {"keep": [1000]}}, "keep: epochs lie between"),
+        ({"train": {"epochs": 0}}, "epochs: must be at least 1"),
+        ({"optimizer": {"lr": 0.0}}, "lr: must be positive"),
+        ({"optimizer": {"gamma": 0.5}}, "gamma: has no effect"),
+        ({"optimizer": {"schedule": "multistep"}}, "milestones: the multistep schedule needs"),
+        ({"video": {"crop_area": [1.0, 0.5]}}, "crop_area: must be two positive numbers"),
+        ({"video": {"hue": 0.7}}, "hue: must lie between"),
+        ({"audio": {"window": 1024}}, "window: must not exceed"),
+        ({"audio": {"hop": 0.0}}, "hop: must be positive"),
+        ({"data": {"workers": -1}}, "workers: must be 0 or more"),
+        ({"data": {"timeout": 0.0}}, "timeout: must be positive"),
+        ({"head": {"hidden": [0]}}, "hidden: widths"),
+        ({"threads": -1}, "threads: must be at least 0"),
+        ({"plugins": ["no_such_module_here"]}, "plugins: cannot import"),
+    ],
+)
+def test_each_section_checks_itself(changes, fault):
+    with pytest.raises(ConfigError, match=fault):
+        tiny(**changes)
+
+
+def test_settings_on_the_command_line():
+    tree = override(presets.load("tiny"), ["train.epochs=3", "optimizer.lr=1e-4", "video.flip=0.5"])
+    config = parse(tree)
+    assert (config.train.epochs, config.optimizer.lr, config.video.flip) == (3, 1e-4, 0.5)
+    with pytest.raises(ConfigError, match=r"'epochs': settings are written section\.name=value"):
+        override({}, ["epochs"])
+
+
+def test_another_choice_starts_afresh():
+    merged = merge({"method": {"name": "avid", "negatives": 5}}, {"method": {"name": "other"}})
+    assert merged == {"method": {"name": "other"}}
+    same = merge({"method": {"name": "avid", "negatives": 5}}, {"method": {"momentum": 0.1}})
+    assert same == {"method": {"name": "avid", "negatives": 5, "momentum": 0.1}}
+
+
+def test_a_written_configuration_reads_back(tmp_path):
+    config = tiny(seed=5)
+    write_yaml(tmp_path / "config.yaml", config)
+    assert parse(read_yaml(tmp_path / "config.yaml")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("seed: 1\nseed: 2\n", "given twice"),
+        ("- 1\n", "must hold settings"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_yaml_is_read_strictly(tmp_path, text, fault):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=fault):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_a_name_is_registered_once():
+    registry = Registry("thing")
+
+    def build_one(settings):
+        return settings
+
+    def build_two(settings):
+        return settings
+
+    registry.register("x", int)(build_one)
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register("x", int)(build_two)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_is_valid_and_says_what_it_is_for(name):
+    config = parse(presets.load(name))
+    assert parse(yaml.safe_load(yaml.safe_dump(as_tree(config)))) == config
+    assert len(presets.about(name)) > 20
+
+
+def test_presets_hold_the_papers_settings():
+    analysis, kinetics, audioset = (
+        parse(presets.load(f"avid-{name}")) for name in ("analysis", "kinetics", "audioset")
+    )
+    assert [c.train.batch for c in (analysis, kinetics, audioset)] == [256] * 3
+    assert [c.optimizer.lr for c in (analysis, kinetics, audioset)] == [1e-4, 2e-4, 5e-4]
+    assert [c.optimizer.weight_decay for c in (analysis, kinetics, audioset)] == [1e-5] * 3
+    epochs = [(c.train.epochs, c.train.epoch_samples) for c in (analysis, kinetics, audioset)]
+    assert epochs == [(400, 100_000), (300, 240_000), (200, 1_800_000)]
+    assert (analysis.video_encoder.depth, kinetics.video_encoder.depth) == (9, 18)
+    assert (analysis.video.frames, analysis.video.size) == (16, 112)
+    assert (kinetics.video.frames, kinetics.video.size) == (8, 224)
+    assert (analysis.audio.frames, analysis.audio.bands) == (100, 129)
+    assert (kinetics.audio.frames, kinetics.audio.bands) == (200, 257)
+    assert analysis.method.negatives == 1024
+    assert (analysis.method.temperature, analysis.method.momentum) == (0.07, 0.5)
+    assert analysis.head.hidden == (512, 512)
+    assert analysis.head.dim == 128
+    assert 200 in analysis.train.keep
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
+        presets.load("tny")

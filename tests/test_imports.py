@@ -1,0 +1,78 @@
+"""A package imports only from those before it; the command line starts without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "earsight"
+ORDER = [
+    "media",
+    "corpus",
+    "transforms",
+    "encoders",
+    "objectives",
+    "selection",
+    "methods",
+    "training",
+    "evaluation",
+    "report",
+    "api",
+    "demo",
+    "cli",
+]
+ANYWHERE = {"config", "random", "version", "errors", "terminal", "presets"}
+# Scoring and choosing are neighbours: neither may know the other.
+APART = [("objectives", "selection")]
+
+
+def imported(path: Path) -> set[str]:
+    """Names of earsight's packages that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("earsight.")}
+    return found & {*ORDER, *ANYWHERE}
+
+
+def package(path: Path) -> str:
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def test_data_flows_one_way():
+    wrong = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        own = package(path)
+        if own not in ORDER:
+            continue
+        allowed = {*ORDER[: ORDER.index(own) + 1], *ANYWHERE}
+        wrong += [f"{path.name} imports {name}" for name in imported(path) - allowed]
+        for one, two in APART:
+            if own in (one, two):
+                other = two if own == one else one
+                wrong += [f"{path.name} imports {other}"] if other in imported(path) else []
+    assert wrong == []
+
+
+def test_every_module_has_its_place():
+    for path in SOURCE.rglob("*.py"):
+        assert package(path) in {*ORDER, *ANYWHERE, "__init__", "__main__"}, path
+
+
+def test_help_starts_without_torch():
+    code = (
+        "import sys; from earsight import cli\n"
+        "try: cli.main(['pretrain', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'av', 'pyarrow', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--preset" in done.stdout
