@@ -82,24 +82,19 @@ def _processor() -> str:
     return f"{model or platform.machine()} ({', '.join(wide)})"
 
 
-def core_seconds(work: Callable[[], object]) -> float:
-    """Process time of all threads that ``work`` takes."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def alternate(sides: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, list[float]]:
     """Core-seconds of each side per round, the sides taking turns so that noise hits all alike.
 
-    Each side is called with the number of the round; round 0 warms up and is left out.
+    Each side is called with the number of the round, twice: the first time is not counted, so that
+    none pays for what another left in caches and heap.
     """
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
+    for number in range(rounds):
         for name, work in sides.items():
-            seconds = core_seconds(lambda work=work: work(number))  # type: ignore[misc]
-            if number:
-                taken[name].append(seconds)
+            work(number)
+            start = time.process_time()
+            work(number)
+            taken[name].append(time.process_time() - start)
     return taken
 
 

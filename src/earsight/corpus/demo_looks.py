@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from earsight.corpus.demo_scene import TINT, Draws, Scene
+from earsight.corpus.demo_scene import GROOVES, TINT, Draws, Scene
 from earsight.random import uniform
 
 Float = NDArray[np.float32]
@@ -103,6 +103,8 @@ def surface(
         shade, white, opacity = _rubber(lit)
     else:
         shade, white, opacity = _stone(scene, lit, u, v)
+    # Grooves that follow the outline make the shape plain all over the face.
+    shade = shade * (1 - np.float32(GROOVES) * np.sin(np.float32(13) * distance) ** 2)
     return base[:, None, None] * shade[:, None] + np.float32(255) * white[:, None], opacity
 
 

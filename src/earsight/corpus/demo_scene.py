@@ -29,13 +29,15 @@ DURATION = FRAMES / FPS
 
 RADIUS = (12.0, 20.0)
 """Range of the object's radius in pixels: the wider, the less the area says about the shape."""
-LEAN = 0.4
+LEAN = 0.25
 """Largest angle, in radians, by which an object leans from upright, either way."""
-SPIN = 1.0
+SPIN = 0.4
 """Fastest turn of anything, radians per second, either way."""
 TINT = 45.0
 """Largest shift of the object's colour per channel, of 255: blurs materials and objects."""
-CLUTTER = 70.0
+GROOVES = 0.7
+"""Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
+CLUTTER = 80.0
 """Contrast of the moving background, of 255."""
 DISTRACTORS = (2, 4)
 """Least and most silent shapes that drift behind the object."""
@@ -50,15 +52,15 @@ PITCH_BY_SIZE = 1.3
 """Pitch falls with the radius to this power."""
 DETUNE = 0.03
 """Largest relative error of pitch for a given size."""
-DAMPING_SPREAD = 1.5
+DAMPING_SPREAD = 1.3
 """A clip's ringing time is its material's, times or over up to this factor."""
-TILT_SPREAD = 2.0
+TILT_SPREAD = 1.5
 """A clip's spectral tilt is its material's, more or less up to this many decibel per octave."""
-NOISE_DB = (-30.0, -8.0)
+NOISE_DB = (-40.0, -14.0)
 """Range of the background noise's level, relative to a full-strength strike."""
-STRAY_SOUNDS = (1, 4)
+STRAY_SOUNDS = (1, 3)
 """Least and most tones that sound without a cause in the picture."""
-STRAY_DB = (-24.0, -10.0)
+STRAY_DB = (-30.0, -14.0)
 """Range of their level, relative to a full-strength strike."""
 
 FIRST_STRIKE = (0.15, 0.6)

@@ -81,17 +81,12 @@ def _prepared(inputs: Inputs, view: View) -> View:
 
 
 def _batch_features(encoder: Encoder, views: Sequence[View]) -> tuple[View, View]:
-    pooled = [_pooled(encoder.model, view) for view in views]
+    pooled = [encoder.model.features(view) for view in views]
     embedded = [encoder.method.embed(encoder.model, view) for view in views]
     unit = {
         name: torch.nn.functional.normalize(value, dim=1) for name, value in _mean(embedded).items()
     }
     return _mean(pooled), unit
-
-
-def _pooled(model: Pair, view: View) -> dict[str, Tensor]:
-    encoders = {"video": model.video_encoder, "audio": model.audio_encoder}
-    return {name: encoder(view[name]) for name, encoder in encoders.items() if name in view}
 
 
 def _mean(views: Sequence[View]) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +60,8 @@ class PacketReader:
 
     def read(self, video: Window | None, audio: Window | None) -> Packets:
         """Read the packets needed to decode the windows; None for a stream that is not wanted."""
+        _ignore(self._chosen.video, video is None)
+        _ignore(self._chosen.audio, audio is None)
         for back in _STEPS_BACK:
             from_start = self._seek(video, audio, back)
             found = self._collect(video, audio, from_start)
@@ -108,7 +109,6 @@ class PacketReader:
         sounds = _Sounds(self._chosen.audio, audio, from_start)
         sides: dict[int, _Pictures | _Sounds] = {}
         for side in (pictures, sounds):
-            _ignore(side.stream, side.done)
             if not side.done:
                 sides[side.index] = side
         for packet in self._container.demux(*(side.stream for side in sides.values())):
@@ -119,10 +119,10 @@ class PacketReader:
             side = sides[packet.stream_index]
             if side.done:
                 continue
-            side.take(packet)
+            finished = side.take(packet)
             if side.late:
                 return None
-            if side.done:
+            if finished:
                 if pictures.done and sounds.done:
                     break
                 _ignore(side.stream, True)
@@ -150,7 +150,8 @@ class _Pictures:
         if stream is not None:
             self._unknown = round(_UNKNOWN_DELAY / seconds_per_tick(stream))
 
-    def take(self, packet: Packet[Any]) -> None:
+    def take(self, packet: Packet[Any]) -> bool:
+        """Keep a packet if it matters; True once no other will."""
         pts, dts = packet.pts, packet.dts
         if packet.is_keyframe and pts is not None:
             if pts <= self._window.first:
@@ -158,12 +159,13 @@ class _Pictures:
             elif not self.kept and not self._from_start:
                 self.late = True
         elif not self.kept and not self._from_start:
-            return
+            return False
         self.kept.append(packet)
         if dts is None and pts is not None:
             dts = pts - self._unknown
         # No later packet can be shown before its own decoding time.
         self.done = dts is not None and dts > self._window.last
+        return self.done
 
 
 class _Sounds:
@@ -180,11 +182,12 @@ class _Sounds:
         start = None if stream is None else stream.start_time
         self._earliest = max(self._window.first, start if start is not None else 0)
 
-    def take(self, packet: Packet[Any]) -> None:
+    def take(self, packet: Packet[Any]) -> bool:
+        """Keep a packet if it matters; True once no other will."""
         pts = packet.pts
         if pts is None:
             self.kept.append(packet)
-            return
+            return False
         if not self._begun:
             self.late = pts > self._earliest
             self._begun = True
@@ -192,19 +195,9 @@ class _Sounds:
             self.done = True
         elif pts + (packet.duration or 1) > self._window.first:
             self.kept.append(packet)
+        return self.done
 
 
 def _delay(stream: VideoStream) -> float:
     """Seconds by which decoding may run ahead of showing."""
-    if not stream.codec_context.has_b_frames:
-        return 0.0
     return _REORDERED / float(stream.average_rate or 25)
-
-
-def needed(packets: Sequence[Packet[Any]], goals: Sequence[int]) -> Sequence[Packet[Any]]:
-    """The packets up to the last, in decoding order, that brings one of ``goals``."""
-    wanted = set(goals)
-    for at in range(len(packets) - 1, -1, -1):
-        if packets[at].pts in wanted:
-            return packets[: at + 1]
-    return packets

@@ -1,17 +1,22 @@
 """Decoded sound to samples: placed by timestamp, mixed to mono, resampled."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.packet import Packet
 from numpy.typing import NDArray
 
-from earsight.media.streams import seconds_per_tick
+from earsight.media.open import Deadline
+from earsight.media.streams import Unprobed, seconds_per_tick
 from earsight.media.types import AudioRequest, MediaError
 
 Samples = NDArray[np.float32]
@@ -65,20 +70,51 @@ class _Run:
     planes: list[list[NDArray[Any]]]
 
 
+def decode_audio(
+    stream: AudioStream, packets: Sequence[Packet[Any]], track: Track, deadline: Deadline
+) -> None:
+    """Decode packets into a track.
+
+    Raises:
+        MediaError: nothing can be decoded, or not what follows the first frames.
+        Unprobed: the sound is not what an unprobed header said.
+    """
+    codec = stream.codec_context
+    for packet in packets:
+        deadline.check()
+        try:
+            frames = codec.decode(packet)
+        except av.error.InvalidDataError:
+            # The first packets may refer to earlier ones that were not read.
+            if track.frames:
+                raise
+            continue
+        for frame in frames:
+            track.add(frame)
+    if packets:
+        for frame in codec.decode(None):
+            track.add(frame)
+        codec.flush_buffers()
+    if packets and not track.frames:
+        raise MediaError("has no sound that can be decoded at the wanted time")
+
+
 class Track:
     """Mono samples of a stream at its own rate; what no frame covers is silence.
 
     Sample ``n`` is heard ``n / rate`` seconds into the stream's own clock.
     """
 
-    def __init__(self, stream: AudioStream, first: int, last: int) -> None:
-        self.rate = stream.codec_context.sample_rate
+    def __init__(self, stream: AudioStream, first: int, last: int, *, probed: bool = True) -> None:
+        self._codec = stream.codec_context
+        self._probed = probed
+        self.rate = self._codec.sample_rate
         self.first = first
         self.last = last
         self.frames = 0
         self._per_tick = seconds_per_tick(stream) * self.rate
         self._origin = (stream.start_time or 0) * self._per_tick
-        self._block = stream.codec_context.frame_size
+        self._block = self._codec.frame_size
         self._next: int | None = None
         self._runs: list[_Run] = []
         self._samples: Samples | None = None
@@ -86,6 +122,8 @@ class Track:
     def add(self, frame: AudioFrame) -> None:
         """Put a frame's samples in their place."""
         kind = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if not self._probed:
+            self._check_header(frame)
         at = self._position(frame.pts)
         if at != self._next or kind != self._runs[-1].kind:
             planes = kind[1] if kind[0].endswith("p") else 1
@@ -99,6 +137,12 @@ class Track:
             parts.append(np.frombuffer(plane, dtype, values))
         self._next = at + round(samples * self.rate / kind[2])
         self.frames += 1
+
+    def _check_header(self, frame: AudioFrame) -> None:
+        """Headers may not tell of HE-AAC, which doubles the rate and needs a longer preroll."""
+        if frame.sample_rate != self.rate or "HE" in (self._codec.profile or ""):
+            raise Unprobed
+        self._probed = True
 
     def samples(self) -> Samples:
         """All that was added, ``(last - first,)``; nothing can be added afterwards."""

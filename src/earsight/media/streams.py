@@ -13,6 +13,10 @@ from earsight.media.types import Limits, MediaError
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 
+class Unprobed(Exception):  # noqa: N818 - a signal, not an error
+    """The header of a file that was opened without probing does not tell enough."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
     """The streams of a file that are used.
@@ -77,6 +81,16 @@ def seconds_per_tick(stream: VideoStream | AudioStream) -> float:
     if not stream.time_base:
         raise MediaError(f"is damaged: stream {stream.index} has no unit of time")
     return float(stream.time_base)
+
+
+def check_header(chosen: Chosen) -> None:
+    """Raise Unprobed where streams need probing to tell their start, rate and sample grid."""
+    for stream in (chosen.video, chosen.audio):
+        if stream is not None and stream.start_time is None:
+            raise Unprobed
+    audio = chosen.audio
+    if audio is not None and seconds_per_tick(audio) * audio.codec_context.sample_rate != 1:
+        raise Unprobed
 
 
 def _zero(video: VideoStream | None, audio: AudioStream | None) -> float:

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from earsight.encoders.convolution import (
+    SpatialConv,
+    StemConv,
+    TemporalConv,
+    channels_last,
+    fold_time,
+    initialise,
+    unfold_time,
+)
+
+LAYERS = [
+    SpatialConv(3, 5, 3, (1, 1, 1)),
+    SpatialConv(3, 5, 3, (1, 2, 2)),
+    SpatialConv(3, 5, 1, (2, 2, 2)),
+    TemporalConv(3, 5, 1),
+    TemporalConv(3, 5, 2),
+    StemConv(3, 5),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.kernel_size}{layer.stride}")
+@pytest.mark.parametrize("last", [True, False])
+@given(size=st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)))
+@settings(max_examples=10, deadline=None)
+def test_equals_three_dimensional_convolution(layer, last, size):
+    batch, frames, height, width = size
+    layer = layer.double()
+    layer.zero_grad()
+    source = torch.randn(batch, 3, frames, height, width, dtype=torch.float64)
+    plain = source.clone().requires_grad_()
+    folded = source.clone().requires_grad_()
+    weight = layer.weight.detach().clone().requires_grad_()
+    wanted = F.conv3d(plain, weight, stride=layer.stride, padding=layer.padding)
+    got = layer(channels_last(folded) if last else folded)
+    torch.testing.assert_close(got, wanted)
+    upstream = torch.randn_like(wanted)
+    wanted.backward(upstream)
+    got.backward(upstream)
+    torch.testing.assert_close(folded.grad, plain.grad)
+    torch.testing.assert_close(layer.weight.grad, weight.grad)
+
+
+def test_parameters_have_three_dimensional_shapes():
+    assert LAYERS[0].weight.shape == (5, 3, 1, 3, 3)
+    assert LAYERS[3].weight.shape == (5, 3, 3, 1, 1)
+    assert LAYERS[5].weight.shape == (5, 3, 3, 7, 7)
+    assert all(layer.bias is None for layer in LAYERS)
+
+
+def test_folding_channels_last_activations_copies_nothing():
+    x = channels_last(torch.randn(2, 8, 3, 4, 5))
+    assert fold_time(x).data_ptr() == x.data_ptr()
+    assert unfold_time(fold_time(x), 3).data_ptr() == x.data_ptr()
+    assert torch.equal(unfold_time(fold_time(x), 3), x)
+    assert x.flatten(3).data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 6, 7), (2, 4, 6, 7)])
+def test_channels_last_makes_convolutions_answer_channels_last(shape):
+    x = torch.randn(shape)
+    conv = nn.Conv2d(shape[1], 8, 3)
+    assert torch.equal(channels_last(x), x)
+    assert conv(channels_last(x)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_channels_last_of_one_channel_takes_any_strides():
+    x = torch.randn(3, 1, 7, 5).transpose(2, 3)
+    assert torch.equal(channels_last(x), x)
+
+
+def test_initialise():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.Conv3d(32, 64, (3, 1, 1)))
+    nn.init.zeros_(net[1].weight)
+    initialise(net)
+    assert net[0].weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert net[2].weight.std().item() == pytest.approx((2 / (64 * 3)) ** 0.5, rel=0.02)
+    assert torch.equal(net[1].weight, torch.ones(64))
+    assert torch.equal(net[1].bias, torch.zeros(64))

@@ -1,0 +1,119 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from earsight.selection.memory_bank import _BLOCK, MemoryBank, random_unit_vectors
+
+
+def naive_update(targets, row, embedding, momentum):
+    result = targets.double().numpy().copy()
+    embedding = embedding.double().numpy()
+    for r in set(row.tolist()):
+        mean = np.mean([embedding[i] for i in range(len(row)) if row[i] == r], axis=0)
+        mean /= np.linalg.norm(mean)
+        moved = momentum * result[r] + (1 - momentum) * mean
+        result[r] = moved / np.linalg.norm(moved)
+    return torch.from_numpy(result)
+
+
+def unit(*shape, seed=0):
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@given(
+    row=st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25, deadline=None)
+def test_update_equals_naive_loop(row, momentum, seed):
+    bank = MemoryBank(6, 8, seed=seed, momentum=momentum)
+    row = torch.tensor(row)
+    embeddings = {"video": unit(len(row), 8, seed=seed), "audio": unit(len(row), 8, seed=seed + 1)}
+    wanted = {
+        name: naive_update(bank.targets(name), row, x, momentum) for name, x in embeddings.items()
+    }
+    bank.update(row, embeddings)
+    for name in embeddings:
+        torch.testing.assert_close(bank.targets(name).double(), wanted[name], rtol=0, atol=1e-6)
+    assert bank.visited.tolist() == [r in set(row.tolist()) for r in range(6)]
+
+
+def test_untouched_rows_keep_their_bits():
+    bank = MemoryBank(50, 8, seed=0)
+    before = bank.video.clone()
+    bank.update(torch.tensor([3, 3, 7]), {"video": unit(3, 8), "audio": unit(3, 8)})
+    same = (bank.video == before).all(dim=1)
+    assert same.sum() == 48
+    assert not same[3]
+    assert not same[7]
+
+
+def test_ranks_that_see_the_same_batch_keep_the_same_bits():
+    first = MemoryBank(20, 32, seed=0)
+    second = copy.deepcopy(first)
+    row = torch.randint(0, 20, (64,), generator=torch.Generator().manual_seed(1))
+    embeddings = {"video": unit(64, 32, seed=2), "audio": unit(64, 32, seed=3)}
+    first.update(row, embeddings)
+    second.update(row, embeddings)
+    assert torch.equal(first.video, second.video)
+    assert torch.equal(first.audio, second.audio)
+
+
+def test_embeddings_that_are_not_finite_change_nothing():
+    bank = MemoryBank(5, 4, seed=0)
+    before = bank.video.clone()
+    video = unit(3, 4)
+    audio = unit(3, 4, seed=1)
+    audio[0, 2] = torch.nan
+    audio[1, 0] = torch.inf
+    bank.update(torch.tensor([1, 2, 2]), {"video": video, "audio": audio})
+    assert torch.equal(bank.video[1], before[1])
+    assert bank.visited.tolist() == [False, False, True, False, False]
+    wanted = naive_update(before, torch.tensor([2]), video[2:], 0.5)
+    torch.testing.assert_close(bank.video.double(), wanted, rtol=0, atol=1e-6)
+    assert bank.audio.isfinite().all()
+
+
+def test_gather_and_modalities():
+    bank = MemoryBank(5, 4, seed=0, modalities=("audio",))
+    rows = torch.tensor([[0, 4, 4], [1, 2, 3]])
+    assert torch.equal(bank.gather("audio", rows)[1, 2], bank.audio[3])
+    assert bank.gather("audio", rows).shape == (2, 3, 4)
+    assert set(bank.state_dict()) == {"audio", "visited"}
+    assert len(bank) == 5
+
+
+def test_state_dict_round_trip():
+    bank = MemoryBank(6, 4, seed=0)
+    bank.update(torch.tensor([2]), {"video": unit(1, 4), "audio": unit(1, 4)})
+    other = MemoryBank(6, 4, seed=1)
+    assert not torch.equal(other.video, bank.video)
+    other.load_state_dict(bank.state_dict())
+    assert torch.equal(other.video, bank.video)
+    assert torch.equal(other.audio, bank.audio)
+    assert torch.equal(other.visited, bank.visited)
+
+
+@pytest.mark.parametrize("dim", [2, 7, 128])
+def test_first_targets_are_uniform_directions(dim):
+    vectors = random_unit_vectors(0, "bank/video", 20_000, dim).double()
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(20_000).double(), rtol=0, atol=1e-6)
+    error = 1 / (20_000 * dim) ** 0.5
+    assert vectors.mean(0).abs().max() < 5 * error
+    covariance = vectors.T @ vectors / 20_000
+    assert (covariance - torch.eye(dim) / dim).abs().max() < 5 * 2**0.5 / dim / 20_000**0.5
+
+
+def test_first_targets_are_functions_of_their_row():
+    small, large = (random_unit_vectors(5, "x", size, 6) for size in (10, _BLOCK + 3))
+    assert torch.equal(small, large[:10])
+    assert len(large.unique(dim=0)) == _BLOCK + 3
+    bank = MemoryBank(10, 6, seed=5)
+    assert not torch.equal(bank.video, bank.audio)
+    assert not torch.equal(bank.video, MemoryBank(10, 6, seed=6).video)

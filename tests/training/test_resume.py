@@ -1,0 +1,138 @@
+"""Killed at any step and resumed, a run logs and learns what it would have uninterrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from earsight import api
+from earsight.config import ConfigError
+from earsight.training.checkpoint import CheckpointError, steps_saved
+
+SETTINGS = ("train.checkpoint_every=3", "train.log_every=2", "train.epochs=3")
+
+
+def command(run, corpus, small, *extra):
+    arguments = ["--preset", "tiny", "--corpus", str(corpus), *small, *SETTINGS]
+    if "--resume" in extra:
+        arguments = []
+    return [sys.executable, "-m", "earsight", "pretrain", "-o", str(run), *arguments, *extra]
+
+
+def train_lines(run):
+    """The training lines without what is timed."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timed = {"time", "clips_per_second", "wait"}
+    return [
+        {k: v for k, v in line.items() if k not in timed} for line in lines if line["kind"] == "train"
+    ]
+
+
+def start_and_signal(arguments, run, number, at_step):
+    """Start training, send a signal once the step is logged, and return the exit code."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and f'"step": {at_step}' in metrics.read_text():
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors.decode()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus, small, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(command(run, corpus, small), check=True, capture_output=True)
+    return run
+
+
+@pytest.mark.parametrize(("at_step", "workers"), [(4, 0), (6, 2)])
+def test_killed_and_resumed_equals_uninterrupted(
+    uninterrupted, corpus, small, tmp_path, at_step, workers
+):
+    run = tmp_path / "run"
+    code, _ = start_and_signal(command(run, corpus, small), run, signal.SIGKILL, at_step)
+    assert code == -signal.SIGKILL
+    assert steps_saved(run)
+    resume = command(run, corpus, small, "--resume", f"data.workers={workers}")
+    subprocess.run(resume, check=True, capture_output=True)
+    assert train_lines(run) == train_lines(uninterrupted)
+    learned, expected = (load_file(r / "encoders.safetensors") for r in (run, uninterrupted))
+    assert learned.keys() == expected.keys()
+    assert all(torch.equal(learned[name], expected[name]) for name in learned)
+
+
+def test_killed_before_the_first_checkpoint_starts_over(uninterrupted, corpus, small, tmp_path):
+    run = tmp_path / "run"
+    start_and_signal(command(run, corpus, small), run, signal.SIGKILL, 2)
+    for file in (run / "checkpoints").glob("*"):
+        file.unlink()
+    subprocess.run(command(run, corpus, small, "--resume"), check=True, capture_output=True)
+    assert train_lines(run) == train_lines(uninterrupted)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_leaves(uninterrupted, corpus, small, tmp_path, number, code):
+    run = tmp_path / "run"
+    found, errors = start_and_signal(command(run, corpus, small), run, number, 2)
+    assert found == code
+    assert "--resume goes on" in errors
+    assert "Traceback" not in errors
+    assert steps_saved(run)
+    subprocess.run(command(run, corpus, small, "--resume"), check=True, capture_output=True)
+    assert train_lines(run) == train_lines(uninterrupted)
+
+
+def test_another_configuration_is_refused_with_every_difference(finished, small):
+    config = api.run_config(
+        finished,
+        preset=None,
+        config=None,
+        corpus=None,
+        settings=["method.negatives=4", "optimizer.lr=0.5", "log.tensorboard=true"],
+        resume=True,
+    )
+    with pytest.raises(ConfigError) as caught:
+        api.pretrain(config, finished, resume=True, quiet=True)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+        "method.negatives",
+        "optimizer.lr",
+    ]
+
+
+def test_another_corpus_is_refused(finished, media, tmp_path):
+    other = tmp_path / "other.parquet"
+    fewer = [str(media / "train" / f"{n:04d}.mp4") for n in range(20)]
+    api.scan(fewer, other, workers=0)
+    config = api.run_config(
+        finished, preset=None, config=None, corpus=other, settings=[], resume=True
+    )
+    with pytest.raises(CheckpointError, match=r"the corpus has changed .*lost.*gained"):
+        api.pretrain(config, finished, resume=True, quiet=True)
+
+
+def test_a_finished_run_resumes_to_more_epochs(corpus, small, tmp_path):
+    run = tmp_path / "run"
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "train.epochs=1"])
+    api.pretrain(config, run, quiet=True)
+    more = api.run_config(
+        run, preset=None, config=None, corpus=None, settings=["train.epochs=2"], resume=True
+    )
+    api.pretrain(more, run, resume=True, quiet=True)
+    assert [line["step"] for line in train_lines(run)] == list(range(1, 9))
+
+
+def test_resuming_takes_no_preset(finished):
+    with pytest.raises(ConfigError, match="leave --preset and --config out"):
+        api.run_config(
+            finished, preset="tiny", config=None, corpus=None, settings=[], resume=True
+        )
