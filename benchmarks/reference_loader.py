@@ -88,7 +88,7 @@ def read_sound(container: Any, wanted: AudioRequest) -> NDArray[np.float32]:
     """The wanted samples, mono, at the wanted rate."""
     resampler = av.AudioResampler(format="s16p", layout="mono", rate=wanted.rate)
     container.seek(int(wanted.start * av.time_base))
-    parts: list[NDArray[np.int16]] = []
+    parts: list[NDArray[Any]] = []
     first = None
     for frame in container.decode(audio=0):
         start = frame.pts * frame.time_base
@@ -101,7 +101,8 @@ def read_sound(container: Any, wanted: AudioRequest) -> NDArray[np.float32]:
     samples = np.concatenate(parts, axis=1)[0]
     skip = round((wanted.start - (first or 0.0)) * wanted.rate)
     cut = samples[skip : skip + round(wanted.duration * wanted.rate)]
-    return cut.astype(np.float32) / np.iinfo(np.int16).max
+    wave: NDArray[np.float32] = cut.astype(np.float32) / np.float32(np.iinfo(np.int16).max)
+    return wave
 
 
 def shape(image: Image.Image, wanted: VideoRequest) -> Image.Image:

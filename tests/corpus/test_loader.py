@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from earsight.corpus.demo import render_demo
 
 from earsight.config import AudioConfig, DataConfig, VideoConfig
 from earsight.corpus import loader
+from earsight.corpus.demo import render_demo
 from earsight.corpus.instances import instances
 from earsight.corpus.loader import (
     ClipSettings,

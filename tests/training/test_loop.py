@@ -78,9 +78,7 @@ def test_accumulation_equals_the_whole_batch_without_batch_norm(ready, corpus, s
         parts.model.eval()
         # The partition is set by the first scores seen; fixed, both see the same.
         parts.method.partition.fill_(2.0)
-    split = api.configure(
-        "tiny", settings=[*small, f"data.corpus={corpus}", "train.accumulate=2"]
-    )
+    split = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "train.accumulate=2"])
     small_clips = copy.copy(clips)
     small_clips.batch = clips.batch // 2
     one, _, _ = train_step(config, whole, batches(clips), CPU)

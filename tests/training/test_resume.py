@@ -30,7 +30,9 @@ def train_lines(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     timed = {"time", "clips_per_second", "wait"}
     return [
-        {k: v for k, v in line.items() if k not in timed} for line in lines if line["kind"] == "train"
+        {k: v for k, v in line.items() if k not in timed}
+        for line in lines
+        if line["kind"] == "train"
     ]
 
 
@@ -133,6 +135,4 @@ def test_a_finished_run_resumes_to_more_epochs(corpus, small, tmp_path):
 
 def test_resuming_takes_no_preset(finished):
     with pytest.raises(ConfigError, match="leave --preset and --config out"):
-        api.run_config(
-            finished, preset="tiny", config=None, corpus=None, settings=[], resume=True
-        )
+        api.run_config(finished, preset="tiny", config=None, corpus=None, settings=[], resume=True)

@@ -46,9 +46,16 @@ DISTRACTOR_RADIUS = (3.0, 6.0)
 DISTRACTOR_COVER = (0.3, 0.7)
 """Range of their opacity."""
 
-PITCH = 520.0
-"""Fundamental in hertz of an object of the middle size."""
-PITCH_BY_SIZE = 1.3
+PITCH = {
+    "disc": 520.0,
+    "square": 620.0,
+    "triangle": 740.0,
+    "star": 880.0,
+    "ring": 370.0,
+    "cross": 440.0,
+}
+"""Fundamental in hertz of a shape of the middle size."""
+PITCH_BY_SIZE = 0.5
 """Pitch falls with the radius to this power."""
 DETUNE = 0.03
 """Largest relative error of pitch for a given size."""
@@ -151,7 +158,7 @@ def plan_scene(seed: int, index: int) -> Scene:
     draws = Draws(seed, "scene", index)
     radius = draws.between(*RADIUS)
     size = radius * 2 / (RADIUS[0] + RADIUS[1])
-    pitch = PITCH * size**-PITCH_BY_SIZE * (1 + draws.between(-DETUNE, DETUNE))
+    pitch = PITCH[shape] * size**-PITCH_BY_SIZE * (1 + draws.between(-DETUNE, DETUNE))
     return Scene(
         seed=seed,
         index=index,

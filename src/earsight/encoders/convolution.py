@@ -56,6 +56,23 @@ class SpatialConv(nn.Conv3d):
         return self.kernel_size[1] // 2, self.kernel_size[2] // 2
 
 
+class PointConv(nn.Conv3d):
+    """A ``1 × 1 × 1`` convolution without bias, run as a product over the channels.
+
+    oneDNN (seen in torch 2.13) writes past the end of this weight's gradient where fewer than
+    eight channels come in channels-last and space is strided.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 1, (stride, stride, stride), bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(B, C, T, H, W)`` to ``(B, C', ⌈T/s⌉, ⌈H/s⌉, ⌈W/s⌉)``."""
+        step = self.stride[0]
+        kept = input[:, :, ::step, ::step, ::step].movedim(1, -1)
+        return F.linear(kept, self.weight.flatten(1)).movedim(-1, 1)
+
+
 class TemporalConv(nn.Conv3d):
     """A ``3 × 1 × 1`` convolution without bias."""
 

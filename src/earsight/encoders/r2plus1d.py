@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from earsight.config import VIDEO_ENCODERS, section
 from earsight.encoders.convolution import (
+    PointConv,
     SpatialConv,
     StemConv,
     TemporalConv,
@@ -68,7 +69,7 @@ class Block(nn.Module):
         self.out_bn = nn.BatchNorm3d(channels)
         changes_shape = stride != 1 or in_channels != channels
         self.res_conv = (
-            SpatialConv(in_channels, channels, 1, (stride, stride, stride))
+            PointConv(in_channels, channels, stride)
             if changes_shape
             else None
         )

@@ -16,10 +16,10 @@ from av.video.stream import VideoStream
 
 from earsight.media.frames import Target, decode_video
 from earsight.media.open import Deadline, open_media
-from earsight.media.packets import PacketReader, Window
+from earsight.media.packets import PacketReader, Unsearchable, Window
 from earsight.media.picture import Converter
 from earsight.media.sound import Samples, Track, decode_audio, native_span, preroll
-from earsight.media.streams import Unprobed, check_header, choose, seconds_per_tick
+from earsight.media.streams import Unprobed, check_header, check_rate, choose, seconds_per_tick
 from earsight.media.types import Clip, ClipRequest, Limits, MediaError
 
 _GAP = 1.0
@@ -27,6 +27,9 @@ _GAP = 1.0
 
 _TOLERANCE = 1e-3
 """Largest tolerance, in seconds, when a frame's time is compared with a wanted time."""
+
+_ROUNDING = 1e-6
+"""How far a box may reach over the picture's edge."""
 
 _TOLD_BY_HEADER = frozenset({".mp4", ".m4v", ".m4a", ".mov"})
 """Files whose header tells all that is needed, as a rule."""
@@ -71,15 +74,22 @@ def decode(request: ClipRequest, limits: Limits | None = None) -> Clip:
     limits = limits or Limits()
     _check(request)
     deadline = Deadline(limits.seconds)
-    if Path(request.path).suffix.lower() in _TOLD_BY_HEADER:
+    probing = Path(request.path).suffix.lower() not in _TOLD_BY_HEADER
+    searching = True
+    while True:
         try:
-            return _decode(request, limits, deadline, probing=False)
+            return _decode(request, limits, deadline, probing=probing, searching=searching)
         except Unprobed:
-            pass
-    return _decode(request, limits, deadline, probing=True)
+            assert not probing
+            probing = True
+        except Unsearchable:
+            assert searching
+            searching = False
 
 
-def _decode(request: ClipRequest, limits: Limits, deadline: Deadline, *, probing: bool) -> Clip:
+def _decode(
+    request: ClipRequest, limits: Limits, deadline: Deadline, *, probing: bool, searching: bool
+) -> Clip:
     converters = [Converter(wanted, limits) for wanted in request.video]
     sounds: dict[int, Samples] = {}
     with open_media(request.path, limits, probing=probing) as container:
@@ -90,8 +100,9 @@ def _decode(request: ClipRequest, limits: Limits, deadline: Deadline, *, probing
             raise MediaError("has no sound: it holds no audio stream")
         if not probing:
             check_header(chosen)
-        reader = PacketReader(container, chosen, deadline)
-        for group in _groups(request):
+        check_rate(chosen)
+        reader = PacketReader(container, chosen, deadline, searching=searching)
+        for group in _groups(request, _GAP if searching else math.inf):
             targets: list[Target] = []
             track: Track | None = None
             seen = heard = None
@@ -119,7 +130,8 @@ def _check(request: ClipRequest) -> None:
         x0, y0, x1, y1 = wanted.box
         if wanted.frames < 1 or not 0 < wanted.fps < math.inf or min(wanted.size) < 1:
             raise ValueError("a video request needs frames, fps and a size above zero")
-        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        low, high = -_ROUNDING, 1 + _ROUNDING
+        if not (low <= x0 < x1 <= high and low <= y0 < y1 <= high):
             raise ValueError(f"box {wanted.box}: must be (x0, y0, x1, y1) within 0 and 1")
         if not math.isfinite(wanted.start):
             raise ValueError("a video request needs a finite start")
@@ -130,13 +142,13 @@ def _check(request: ClipRequest) -> None:
             raise ValueError("an audio request needs a finite start")
 
 
-def _groups(request: ClipRequest) -> list[_Group]:
-    """The parts of a request in groups of spans that overlap or nearly do, by time."""
+def _groups(request: ClipRequest, gap: float) -> list[_Group]:
+    """The parts of a request in groups of spans no more than ``gap`` seconds apart, by time."""
     spans = [(v.start, v.start + (v.frames - 1) / v.fps, 0, i) for i, v in enumerate(request.video)]
     spans += [(a.start, a.start + a.duration, 1, i) for i, a in enumerate(request.audio)]
     groups: list[_Group] = []
     for start, end, is_audio, i in sorted(spans):
-        if not groups or start > groups[-1].end + _GAP:
+        if not groups or start > groups[-1].end + gap:
             groups.append(_Group(end))
         group = groups[-1]
         group.end = max(group.end, end)

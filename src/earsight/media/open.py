@@ -1,5 +1,6 @@
 """Opening files that nobody vouches for."""
 
+import errno
 import os
 import stat
 import time
@@ -21,6 +22,8 @@ FORMATS = (
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<MPD", b"<ASX", b"<?wpl", b"RTSPtext")
 _BOXES = (b"ftyp", b"mdat", b"free", b"wide", b"moov")
 _HEAD = 4096
+_DISK = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT)
+"""Errors of the disk or the network behind it; the others mean damage."""
 
 
 class Deadline:
@@ -67,12 +70,7 @@ def open_media(
             # The prefix keeps a colon in a file's name from being read as a protocol.
             f"file:{name}",
             mode="r",
-            options={
-                # Twice the limit, since codecs round sizes up; the exact limit is checked by us.
-                "max_pixels": str(min(2 * limits.pixels + 65536, 2**31 - 1)),
-                # Only while probing: those pictures are not looked at.
-                "skip_loop_filter": "all",
-            },
+            options=_probing_options(limits),
             container_options=container_options,
             metadata_errors="replace",
             timeout=(limits.seconds, limits.seconds),
@@ -86,6 +84,23 @@ def open_media(
         raise MediaError(_why_not_read(error, limits)) from error
     finally:
         container.close()
+
+
+def max_pixels(limits: Limits) -> str:
+    """FFmpeg's own limit: twice ours, since codecs round sizes up; the exact one is checked too."""
+    return str(min(2 * limits.pixels + 65536, 2**31 - 1))
+
+
+def _probing_options(limits: Limits) -> dict[str, str] | None:
+    """Options of the decoders that FFmpeg probes with.
+
+    Before version 17, PyAV writes out of bounds when given any for a container that finds its
+    streams while probing.
+    """
+    if int(av.__version__.split(".")[0]) < 17:
+        return None
+    # No one looks at those pictures.
+    return {"max_pixels": max_pixels(limits), "skip_loop_filter": "all"}
 
 
 def _check_regular(name: str) -> None:
@@ -151,7 +166,8 @@ def _why_not_media(head: bytes) -> str:
 def _why_not_read(error: Exception, limits: Limits) -> str:
     if isinstance(error, av.error.ExitError):
         return _too_slow(limits.seconds)
-    if isinstance(error, av.error.InvalidDataError):
-        return "is damaged or cut short: its data cannot be decoded"
-    text = getattr(error, "strerror", None) or str(error)
-    return f"cannot be decoded: {text.strip().rstrip('.').lower()}"
+    if isinstance(error, MemoryError):
+        return "needs more memory to be decoded than there is"
+    if getattr(error, "errno", None) in _DISK:
+        return f"cannot be read: {(getattr(error, 'strerror', '') or 'disk error').lower()}"
+    return "is damaged or cut short: its data cannot be decoded"

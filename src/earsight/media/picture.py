@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -81,6 +82,28 @@ def pixel_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     return x, y, w, h
 
 
+def _crops_anywhere(layout: VideoFormat) -> bool:
+    """Whether libav can crop from and to odd columns.
+
+    It reckons in bytes, so it cannot where subsampled colours are interleaved or of two bytes each.
+    """
+    planes = [(part.plane, part.bits) for part in layout.components]
+    return len({plane for plane, _ in planes}) == len(planes) and all(b == 8 for _, b in planes)
+
+
+def _colour_shift(layout: VideoFormat, x: int, y: int) -> str:
+    """Tell the scaler where subsampled colours lie in a crop that begins at an odd column or row.
+
+    Positions are in 256ths of a pixel; uncropped, they are 0 (left) and 128 (in the middle).
+    """
+    if len(layout.components) < 3:
+        return ""
+    light, colour, *_ = layout.components
+    across = ":in_h_chr_pos=-256" if x % 2 and colour.width < light.width else ""
+    down = ":in_v_chr_pos=-128" if y % 2 and colour.height < light.height else ""
+    return across + down
+
+
 class Converter:
     """Turns frames into the pixels that one request asks for.
 
@@ -136,6 +159,10 @@ class Converter:
         check_pixels(frame.width, frame.height, self._limits)
         request, turn = self._request, orientation_of(frame)
         x, y, w, h = pixel_box(turn.coded(request.box), frame.width, frame.height)
+        if not _crops_anywhere(frame.format):
+            end = min(x + w + (x + w) % 2, frame.width)
+            x -= x % 2
+            w = end - x
         high, wide = request.size
         self._size = (high, wide) if turn.transpose else (wide, high)
         self._transpose = turn.transpose
@@ -153,12 +180,15 @@ class Converter:
             colorspace=str(frame.colorspace),
             range=str(frame.color_range),
         )
-        self._sink = graph.add("buffersink")
+        # Said here, since agreeing on a format takes libav long where filters leave it open.
+        self._sink = graph.add("buffersink", pixel_formats="gbrp")
         nodes = [self._source]
+        if frame.format.is_bit_stream or frame.format.has_palette:
+            nodes.append(graph.add("format", "gbrp"))
         if (w, h) != (frame.width, frame.height):
             nodes.append(graph.add("crop", f"{w}:{h}:{x}:{y}:exact=1"))
-        nodes.append(graph.add("scale", f"{self._size[0]}:{self._size[1]}:flags=bilinear"))
-        nodes.append(graph.add("format", "gbrp"))
+        shift = _colour_shift(frame.format, x, y)
+        nodes.append(graph.add("scale", f"{self._size[0]}:{self._size[1]}:flags=bilinear{shift}"))
         if flip_columns:
             nodes.append(graph.add("hflip"))
         graph.link_nodes(*nodes, self._sink).configure()

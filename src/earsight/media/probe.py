@@ -16,8 +16,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from earsight.media.open import Deadline, open_media
+from earsight.media.packets import packets_of
 from earsight.media.picture import orientation_of
-from earsight.media.streams import Chosen, check_pixels, choose, seconds_per_tick
+from earsight.media.streams import Chosen, check_pixels, check_rate, choose, seconds_per_tick
 from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
 
 _LARGE = 64 * 2**20
@@ -49,6 +50,7 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
         chosen = choose(container, limits)
         if chosen.video is None and chosen.audio is None:
             raise MediaError("holds neither pictures nor sound")
+        check_rate(chosen)
         streams = [stream for stream in (chosen.video, chosen.audio) if stream is not None]
         for stream in streams:
             check_complete(stream, container.size)
@@ -106,10 +108,7 @@ def _read(
 ) -> dict[int, _Tally]:
     """Read all packets, or those up to each stream's first frame."""
     tallies = {stream.index: _Tally() for stream in streams}
-    for packet in container.demux(*streams):
-        deadline.check()
-        if packet.size == 0:
-            continue
+    for packet in packets_of(container, streams, deadline):
         tally = tallies[packet.stream_index]
         if tally.frame is None:
             tally.frame = _first_frame(container.streams[packet.stream_index], packet)

@@ -124,7 +124,7 @@ class Track:
         kind = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
         if not self._probed:
             self._check_header(frame)
-        at = self._position(frame.pts)
+        at = self._position(frame.pts, frame.samples)
         if at != self._next or kind != self._runs[-1].kind:
             planes = kind[1] if kind[0].endswith("p") else 1
             self._runs.append(_Run(kind, at, [[] for _ in range(planes)]))
@@ -162,26 +162,25 @@ class Track:
         if low < high and self._samples is not None:
             self._samples[low - self.first : high - self.first] = mono[low - run.at : high - run.at]
 
-    def _position(self, pts: int | None) -> int:
-        """Index of a frame's first sample.
+    def _position(self, pts: int | None, samples: int) -> int:
+        """Index of the first sample of a frame.
 
-        Time stamps coarser than a sample (Matroska's milliseconds) jitter around the true places;
-        these are whole blocks from the stream's start, and follow one another.
+        Time stamps coarser than a sample (Matroska's milliseconds) jitter around the true places,
+        which are whole blocks from the stream's start, or follow one another. Where blocks are
+        whole ticks, the stamps do not jitter.
         """
         if pts is None:
             return self.first if self._next is None else self._next
         place = pts * self._per_tick
-        blocks_in_ticks = self._block / self._per_tick
-        if self._per_tick == 1 or (self._block and blocks_in_ticks == round(blocks_in_ticks)):
+        block = self._block or samples
+        if self._per_tick == 1 or not block or (block / self._per_tick).is_integer():
             return round(place)
-        if self._block:
-            block = round((place - self._origin) / self._block)
-            on_grid = round(self._origin + block * self._block)
-            if abs(place - on_grid) <= max(1.0, 0.75 * self._per_tick):
-                return on_grid
-        if self._next is not None and abs(place - self._next) <= 1 + self._per_tick:
-            return self._next
-        return round(place)
+        on_grid = round(self._origin + round((place - self._origin) / block) * block)
+        near_grid = abs(place - on_grid) <= max(1.0, 0.75 * self._per_tick)
+        follows = self._next is not None and abs(place - self._next) <= 1 + self._per_tick
+        if near_grid and (self._block or not follows):
+            return on_grid
+        return self._next if follows and self._next is not None else round(place)
 
     def cut(self, request: AudioRequest, zero: float) -> Samples:
         """The samples of a request, ``(round(duration * rate),)`` float32."""

@@ -8,9 +8,13 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from earsight.media.open import max_pixels
 from earsight.media.types import Limits, MediaError
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
+
+_HIGHEST_RATE = 768_000
 
 
 class Unprobed(Exception):  # noqa: N818 - a signal, not an error
@@ -63,6 +67,7 @@ def choose(
         stream.codec_context.thread_count = 1
     if video is not None:
         check_pixels(video.codec_context.width, video.codec_context.height, limits)
+        video.codec_context.options = {"max_pixels": max_pixels(limits)}
     return Chosen(
         video=video, audio=audio, zero=_zero(video, audio), videos=len(videos), audios=len(audios)
     )
@@ -74,6 +79,14 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         raise MediaError(
             f"has pictures of {width} × {height} pixels, more than the limit of {limits.pixels}"
         )
+
+
+def check_rate(chosen: Chosen) -> None:
+    """Raise MediaError where the sound has a rate that no recording has."""
+    if chosen.audio is not None:
+        rate = chosen.audio.codec_context.sample_rate
+        if not 0 < rate <= _HIGHEST_RATE:
+            raise MediaError(f"has sound of {rate} samples per second, which cannot be")
 
 
 def seconds_per_tick(stream: VideoStream | AudioStream) -> float:

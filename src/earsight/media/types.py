@@ -84,7 +84,8 @@ class Clip:
     """What a request brought.
 
     Attributes:
-        video: per request ``(T, H, W, 3)`` uint8, RGB.
+        video: per request ``(T, H, W, 3)`` uint8, RGB; a view of memory laid out as
+            ``(3, T, H, W)``, so that ``transpose(3, 0, 1, 2)`` is contiguous.
         audio: per request ``(samples,)`` float32 in [-1, 1].
     """
 
@@ -146,6 +147,7 @@ class MediaInfo:
         audio: the chosen audio stream, None where there is none.
         video_streams: how many video streams there are (attached pictures not counted).
         audio_streams: how many audio streams there are.
+        notes: what else is worth telling, such as which of several streams was chosen.
     """
 
     duration: float

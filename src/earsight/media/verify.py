@@ -10,8 +10,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from earsight.media.open import Deadline, open_media
+from earsight.media.packets import packets_of
 from earsight.media.probe import check_complete
-from earsight.media.streams import check_pixels, choose
+from earsight.media.streams import check_pixels, check_rate, choose
 from earsight.media.types import Limits, MediaError
 
 
@@ -29,19 +30,17 @@ def verify(path: str | os.PathLike[str], limits: Limits | None = None) -> None:
     deadline = Deadline(limits.seconds)
     with open_media(path, limits) as container:
         chosen = choose(container, limits)
+        check_rate(chosen)
         streams = [stream for stream in (chosen.video, chosen.audio) if stream is not None]
         if not streams:
             raise MediaError("holds neither pictures nor sound")
         for stream in streams:
             check_complete(stream, container.size)
             # Decoders then raise the errors that they would otherwise conceal.
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = stream.codec_context.options | {"err_detect": "explode"}
         frames = dict.fromkeys((stream.index for stream in streams), 0)
-        for packet in container.demux(*streams):
-            deadline.check()
-            # An empty packet ends a stream, or stands for a frame that was left out.
-            if packet.size:
-                frames[packet.stream_index] += _decode(packet.stream, packet, chosen.zero, limits)
+        for packet in packets_of(container, streams, deadline):
+            frames[packet.stream_index] += _decode(packet.stream, packet, chosen.zero, limits)
         for stream in streams:
             frames[stream.index] += _decode(stream, None, chosen.zero, limits)
             if not frames[stream.index]:
@@ -64,5 +63,5 @@ def _decode(stream: Any, packet: Packet[Any] | None, zero: float, limits: Limits
 
 def _damaged(stream: Any, packet: Packet[Any] | None, zero: float) -> str:
     time = None if packet is None else packet.pts if packet.pts is not None else packet.dts
-    where = "its end" if time is None else f"{time * stream.time_base - zero:.1f} s"
+    where = "its end" if time is None else f"{max(time * stream.time_base - zero, 0):.1f} s"
     return f"is damaged: its {stream.type} cannot be decoded at {where}"

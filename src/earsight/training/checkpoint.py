@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -67,9 +68,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such checkpoint") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
         raise CheckpointError(
-            f"{path}: is no checkpoint that can be read ({str(error).splitlines()[0]}); "
+            f"{path}: is no checkpoint that can be read ({type(error).__name__}: {_line(error)}); "
             "delete it to resume from the one before"
         ) from error
     found = state.get("schema") if isinstance(state, dict) else None
@@ -79,6 +80,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "use the version of earsight that wrote it, or start a new run"
         )
     return dict(state)
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "it is empty")
 
 
 def steps_saved(run: Path) -> list[int]:

@@ -1,0 +1,106 @@
+"""Commands and code in the README and the docs work as written."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What a reader's machine would take minutes for, on the same path.
+SHORT = ("train.epochs=1", "train.batch=8", "evaluation.every=0", "data.workers=0", "threads=1")
+
+
+def blocks(page, language):
+    """Fenced blocks of a language, with the title that names a file."""
+    pattern = rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```'
+    found = re.finditer(pattern, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [(match[1], match[2]) for match in found]
+
+
+def shortened(words):
+    """The command as written, with what makes it quick at its end."""
+    if words[0] == "make":
+        return None
+    assert words[0] == "earsight", words
+    wanted = SHORT if words[1] == "pretrain" and "--resume" not in words else ()
+    return [sys.executable, "-m", "earsight", *words[1:], *wanted]
+
+
+@pytest.fixture(scope="module")
+def place(media, tmp_path_factory):
+    """A reader's folder, with videos and labels in it."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(media / "train", folder / "videos")
+    shutil.copytree(media / "test", folder / "more-videos")
+    lines = ["path,material"]
+    for line in (media / "labels.csv").read_text().splitlines()[1:]:
+        path, _, material = line.split(",")[0], None, line.rsplit(",", 1)[1]
+        if path.startswith("train/"):
+            lines.append(f"{path.removeprefix('train/')},{material}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_a_page(page, place, tmp_path):
+    here = tmp_path / "here"
+    shutil.copytree(place, here)
+    (here / "home").mkdir()
+    (here / "home" / "videos").symlink_to(here / "videos")
+    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": str(here)}
+    needs_run = page.name == "run-folder.md"
+    needs_corpus = page.name == "add-a-method.md" or needs_run
+    prelude = ["earsight scan videos -o corpus.parquet"] if needs_corpus else []
+    if needs_run:
+        prelude.append("earsight pretrain --preset tiny --corpus corpus.parquet -o runs/first")
+    for title, text in blocks(page, "python"):
+        if title:
+            (here / title).write_text(text)
+    lines = prelude + [line for _, text in blocks(page, "bash") for line in text.splitlines()]
+    for line in filter(None, lines):
+        command = shortened(shlex.split(line.replace("~", str(here / "home"))))
+        if command:
+            done = subprocess.run(
+                command, cwd=here, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    for title, text in blocks(page, "python"):
+        if not title:
+            settings = ", ".join(map(repr, SHORT))
+            shorter = text.replace("settings=[", f"settings=[{settings}, ")
+            script = "if __name__ == '__main__':\n" + "".join(
+                f"    {code}\n" for code in shorter.splitlines()
+            )
+            (here / "script.py").write_text(script)
+            done = subprocess.run(
+                [sys.executable, "script.py"],
+                cwd=here,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stderr}"
+
+
+def test_the_settings_page_is_up_to_date():
+    code = (
+        "import sys; sys.path.insert(0, 'docs'); import make_settings as m; print(m.page(), end='')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), (
+        "run python docs/make_settings.py"
+    )
+
+
+def test_the_readme_starts_with_exactly_two_commands():
+    first = blocks(ROOT / "README.md", "bash")[0][1]
+    assert first.split("\n") == ["make demo", "make test", ""]

@@ -1,0 +1,120 @@
+"""A tiny run leaves exactly the files it should, and its evaluation reads them alone."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from earsight import api
+from earsight.evaluation.results import read_evaluation
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_run_leaves_exactly_these_files(finished):
+    left = [name for name in files(finished) if not name.startswith("evaluation/")]
+    assert left == [
+        "checkpoints/step-000000004.pt",
+        "checkpoints/step-000000008.pt",
+        "config.yaml",
+        "encoders.safetensors",
+        "log.txt",
+        "metrics.jsonl",
+    ]
+
+
+def test_metrics_say_what_happened(finished):
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0] == {"kind": "header", "schema": 1, "step": 0}
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in train] == list(range(1, 9))
+    wanted = {"loss", "lr", "gradient_norm", "clips_per_second", "wait", "time", "failures"}
+    assert all(wanted <= set(line) for line in train)
+    assert all(line["lr"] > 0 for line in train)
+    (last,) = [line for line in lines if line["kind"] == "evaluation"]
+    assert last["step"] == 8
+    assert last["retrieval/video-audio/chance/R@1"] == pytest.approx(1 / 12)
+    assert 0 <= last["probe/audio/material/accuracy"] <= 1
+
+
+def test_the_log_names_versions_and_machine(finished):
+    text = (finished / "log.txt").read_text()
+    for wanted in ("earsight", "torch", "processor", "instances to train on", "done"):
+        assert wanted in text
+
+
+def test_the_configuration_is_resolved(finished, corpus):
+    tree = yaml.safe_load((finished / "config.yaml").read_text())
+    assert tree["schema"] == 1
+    assert tree["data"]["corpus"] == str(corpus)
+    assert tree["method"]["temperature"] == 0.07
+
+
+def test_a_run_repeats_itself(finished, corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
+    api.pretrain(config, tmp_path / "again", quiet=True)
+    one, two = (
+        api.load_run(run, torch.device("cpu")).encoder.model.state_dict()
+        for run in (finished, tmp_path / "again")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("task", ["retrieve", "knn", "probe"])
+def test_each_evaluation_stands_beside_baseline_and_chance(finished, task):
+    evaluation = api.evaluate(finished, task)
+    read = read_evaluation(finished / "evaluation" / f"{task}.json")
+    assert read.rows == evaluation.rows
+    assert all(row.baseline is not None for row in evaluation.rows)
+    scored = [row for row in evaluation.rows if row.task != "geometry"]
+    assert all(row.chance is not None for row in scored)
+    if task == "retrieve":
+        assert {row.modality for row in scored} == {"video-audio", "audio-video"}
+        assert {row.n for row in scored} == {12}
+    else:
+        assert {(row.modality, row.label) for row in scored} == {
+            (modality, label) for modality in ("video", "audio") for label in ("shape", "material")
+        }
+
+
+def test_the_baseline_is_the_run_before_its_first_step(finished, corpus, small, tmp_path):
+    """Its figures are those of a model that is built anew from the seed."""
+    with_baseline = api.evaluate(finished, "probe")
+    alone = api.evaluate(finished, "probe", baseline=False)
+    assert [row.value for row in alone.rows] == [row.value for row in with_baseline.rows]
+    assert all(row.baseline is None for row in alone.rows)
+    assert any(row.value != row.baseline for row in with_baseline.rows)
+
+
+def test_self_avid_refuses_cross_modal_retrieval(corpus, small, tmp_path):
+    config = api.configure(
+        "tiny-self", settings=[*small, f"data.corpus={corpus}", "train.epochs=1"]
+    )
+    figures = api.pretrain(config, tmp_path / "run", quiet=True)
+    assert not any(name.startswith("retrieval") for name in figures)
+    with pytest.raises(ValueError, match="trains no space"):
+        api.evaluate(tmp_path / "run", "retrieve")
+
+
+def test_an_evaluation_changes_nothing_that_was_learned(finished):
+    with pytest.raises(ValueError, match="decides what was learned"):
+        api.evaluate(finished, "knn", settings=["method.temperature=0.5"])
+
+
+def test_labels_that_are_not_there_are_named(finished):
+    with pytest.raises(ValueError, match=r"no column 'colour'.*material"):
+        api.evaluate(finished, "knn", settings=["evaluation.labels=[colour]"])
+
+
+def test_a_dry_run_estimates_and_leaves_nothing(corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
+    estimate = api.dry_run(config)
+    assert estimate.steps == 8
+    assert estimate.parameters > 1000
+    assert estimate.peak_mib > estimate.parameter_mib
+    assert estimate.loss > 0
+    assert 0 < estimate.hours < 1
+    assert list(tmp_path.iterdir()) == []
