@@ -244,7 +244,7 @@ class HeadConfig:
     Attributes:
         hidden: widths of the hidden layers.
         dim: size of the embedding.
-        norm: batch norm after each hidden layer (helps small networks off the plateau).
+        norm: batch norm after each layer (helps small networks off the plateau at the start).
     """
 
     hidden: tuple[int, ...] = (512, 512)

@@ -10,8 +10,9 @@ from earsight.config import HeadConfig
 class MLPHead(nn.Module):
     """Linear layers with ReLU between, 512-512-128 in AVID.
 
-    With ``config.norm`` a batch norm stands before each ReLU (and the layer before it has no
-    bias, which the norm would cancel); the linear layers keep their places in ``projection``.
+    With ``config.norm`` a batch norm stands before each ReLU and, without scale and shift, at the
+    end, where it keeps the embeddings centred (layers before a norm have no bias, which it would
+    cancel); the linear layers keep their places in ``projection``.
 
     Args:
         in_dim: size of the features.
@@ -25,7 +26,9 @@ class MLPHead(nn.Module):
         for before, after in pairwise(widths):
             layers.append(nn.Linear(before, after, bias=not config.norm))
             layers.append(_activation(after, config.norm))
-        layers.append(nn.Linear(widths[-1], config.dim))
+        layers.append(nn.Linear(widths[-1], config.dim, bias=not config.norm))
+        if config.norm:
+            layers.append(nn.BatchNorm1d(config.dim, affine=False))
         self.projection = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -68,11 +68,7 @@ class Block(nn.Module):
         self.tmp_conv2 = TemporalConv(channels, channels, 1)
         self.out_bn = nn.BatchNorm3d(channels)
         changes_shape = stride != 1 or in_channels != channels
-        self.res_conv = (
-            PointConv(in_channels, channels, stride)
-            if changes_shape
-            else None
-        )
+        self.res_conv = PointConv(in_channels, channels, stride) if changes_shape else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` to ``(B, C', T/s, H/s, W/s)``, rounded up."""
