@@ -42,6 +42,10 @@ class Target:
         return f"{self.name}: {self.measured:.3g}{self.unit} ({wanted}{self.unit})"
 
 
+RESULTS = Path(__file__).parent / "results"
+"""Figures that the documentation shows."""
+
+
 def arguments(description: str) -> argparse.Namespace:
     """Read ``--quick`` and ``--json FILE``."""
     parser = argparse.ArgumentParser(description=description)

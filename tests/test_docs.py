@@ -89,16 +89,16 @@ def test_commands_of_a_page(page, place, tmp_path):
             assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
-def test_the_settings_page_is_up_to_date():
+@pytest.mark.parametrize("name", ["settings", "benchmarks"])
+def test_generated_pages_are_up_to_date(name):
     code = (
-        "import sys; sys.path.insert(0, 'docs'); import make_settings as m; print(m.page(), end='')"
+        f"import sys; sys.path.insert(0, 'docs'); import make_{name} as m; print(m.page(), end='')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), (
-        "run python docs/make_settings.py"
-    )
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert done.stdout == page, f"run python docs/make_{name}.py"
 
 
 def test_the_readme_starts_with_exactly_two_commands():

@@ -1,5 +1,24 @@
 """Learn video and audio encoders from unlabelled videos, and put them to use."""
 
+from typing import Any
+
 from earsight.version import __version__
 
-__all__ = ["__version__"]
+__all__ = [
+    "__version__",
+    "configure",
+    "dry_run",
+    "evaluate",
+    "load_run",
+    "pretrain",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Functions of :mod:`earsight.api`, imported when first used: torch takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'earsight' has no attribute {name!r}")
+    from earsight import api  # noqa: PLC0415 - that is the point
+
+    return getattr(api, name)

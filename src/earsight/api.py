@@ -320,6 +320,8 @@ def evaluate(
     Raises:
         ValueError: the run or corpus cannot be used for the task.
     """
+    if task not in PROTOCOLS:
+        raise ValueError(f"{task!r} is no evaluation; choose one of retrieve, knn or probe")
     began = time.monotonic()
     device = choose_device(read_config(run).device)
     loaded = load_run(run, device)
@@ -330,7 +332,7 @@ def evaluate(
         encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
     evaluator = _evaluator(config, open_data(config), loaded.inputs, progress)
     rows = evaluator.rows(TASKS[:2] if task == "retrieve" else (task,), encoders)
-    if not rows:
+    if not any(row.task == task for row in rows):
         raise ValueError(_nothing(task))
     evaluation = Evaluation(
         name=task,

@@ -212,6 +212,10 @@ class AudioConfig:
         """Samples between frames."""
         return round(self.hop * self.rate)
 
+    def _frames_missing(self) -> bool:
+        samples = round(self.duration * self.rate)
+        return samples // max(1, self.hop_samples) + 1 < self.frames
+
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from _at_least(self, rate=1000, n_fft=16, window=8, bands=1)
@@ -227,7 +231,7 @@ class AudioConfig:
             yield f"stretch: equal ends mean none, and must then be the duration, {self.duration}"
         if self.n_fft % 4:
             yield "n_fft: must be a multiple of 4"
-        if round(self.duration * self.rate) // max(1, self.hop_samples) + 1 < self.frames:
+        if self.hop > 0 and self._frames_missing():
             yield f"hop: {self.hop_samples} samples do not give {self.frames} frames; shorten it"
         full = self.n_fft // 2 + 1
         if self.bands not in (full, self.n_fft // 4 + 1):

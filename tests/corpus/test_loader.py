@@ -62,7 +62,7 @@ def test_a_batch_has_the_shapes_it_promises(rows):
     assert len(batch.views) == 2
     assert batch.views[0]["video"].shape == (5, 3, 4, 32, 32)
     assert batch.views[0]["video"].dtype == torch.uint8
-    assert batch.views[0]["video"].is_contiguous(memory_format=torch.channels_last_3d)
+    assert batch.views[0]["video"].is_contiguous()
     assert batch.views[0]["audio"].shape == (5, 24000)
     assert not torch.equal(batch.views[0]["video"], batch.views[1]["video"])
     assert batch.index.tolist() == [0, 1, 2, 3, 4]

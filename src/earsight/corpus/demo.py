@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earsight.corpus.demo_pictures import render_pictures
-from earsight.corpus.demo_scene import FPS, RATE, SIZE, Scene, plan_scene
+from earsight.corpus.demo_scene import FPS, RATE, plan_scene
 from earsight.corpus.demo_sounds import render_sound
 from earsight.corpus.parallel import Lost, each
 

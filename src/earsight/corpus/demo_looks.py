@@ -13,11 +13,11 @@ Face = tuple[Float, Float, Float]
 """Of a surface, each ``(T, P, P)``: factor of its colour, share of white, opacity."""
 
 _COLOURS = {
-    "wood": (170.0, 115.0, 65.0),
-    "glass": (150.0, 210.0, 205.0),
-    "steel": (150.0, 155.0, 165.0),
-    "rubber": (75.0, 65.0, 80.0),
-    "stone": (140.0, 135.0, 120.0),
+    "wood": (190.0, 130.0, 60.0),
+    "glass": (140.0, 220.0, 210.0),
+    "steel": (165.0, 170.0, 190.0),
+    "rubber": (200.0, 70.0, 85.0),
+    "stone": (135.0, 130.0, 115.0),
 }
 _SPECKLES = 24
 
@@ -27,47 +27,46 @@ def outline(shape: str, u: Float, v: Float) -> Float:
     return _OUTLINES[shape](u, v)
 
 
+def _box(u: Float, v: Float, half_width: float, half_height: float) -> Float:
+    return np.maximum(np.abs(u) - np.float32(half_width), np.abs(v) - np.float32(half_height))
+
+
 def _disc(u: Float, v: Float) -> Float:
     return np.hypot(u, v) - np.float32(0.88)
 
 
-def _square(u: Float, v: Float) -> Float:
-    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.76)
-
-
 def _triangle(u: Float, v: Float) -> Float:
-    return np.maximum(np.float32(0.866) * np.abs(u) + np.float32(0.5) * v, -v) - np.float32(0.54)
+    """A bent rod, as in an orchestra."""
+    solid = np.maximum(np.float32(0.866) * np.abs(u) + np.float32(0.5) * v, -v) - np.float32(0.54)
+    return np.abs(solid + np.float32(0.14)) - np.float32(0.14)
 
 
-def _star(u: Float, v: Float) -> Float:
-    """Five points: angles are folded into half a point, whose side is one straight line."""
-    fifth = np.float32(2 * np.pi / 5)
-    angle = np.arctan2(u, v)
-    angle -= fifth * np.round(angle / fifth)
-    r = np.hypot(u, v)
-    x, y = r * np.cos(angle), np.abs(r * np.sin(angle))
-    tip, notch = np.array([1.05, 0.0]), 0.5 * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
-    side = (tip - notch) / np.hypot(*(tip - notch))
-    across, along = np.float32(-side[1]), np.float32(side[0])
-    return across * (x - np.float32(tip[0])) + along * y
+def _bar(u: Float, v: Float) -> Float:
+    return _box(u, v, 1.05, 0.36)
 
 
-def _ring(u: Float, v: Float) -> Float:
-    return np.abs(np.hypot(u, v) - np.float32(0.7)) - np.float32(0.24)
+def _tube(u: Float, v: Float) -> Float:
+    return _box(u, v, 0.36, 1.05)
 
 
-def _cross(u: Float, v: Float) -> Float:
-    long, short = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v))
-    return np.maximum(long - np.float32(0.95), short - np.float32(0.3))
+def _chimes(u: Float, v: Float) -> Float:
+    """Three upright rods."""
+    nearest = np.minimum(np.abs(u), np.abs(np.abs(u) - np.float32(0.66)))
+    return _box(nearest, v, 0.19, 0.9)
+
+
+def _ladder(u: Float, v: Float) -> Float:
+    """Three lying rods."""
+    return _chimes(v, u)
 
 
 _OUTLINES: dict[str, Callable[[Float, Float], Float]] = {
     "disc": _disc,
-    "square": _square,
     "triangle": _triangle,
-    "star": _star,
-    "ring": _ring,
-    "cross": _cross,
+    "bar": _bar,
+    "tube": _tube,
+    "chimes": _chimes,
+    "ladder": _ladder,
 }
 
 
@@ -104,7 +103,7 @@ def surface(
     else:
         shade, white, opacity = _stone(scene, lit, u, v)
     # Grooves that follow the outline make the shape plain all over the face.
-    shade = shade * (1 - np.float32(GROOVES) * np.sin(np.float32(13) * distance) ** 2)
+    shade = shade * (1 - np.float32(GROOVES) * np.cos(np.float32(12) * distance) ** 2)
     return base[:, None, None] * shade[:, None] + np.float32(255) * white[:, None], opacity
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from earsight.random import permute, uniform
 
-SHAPES = ("disc", "square", "triangle", "star", "ring", "cross")
+SHAPES = ("disc", "triangle", "bar", "tube", "chimes", "ladder")
 MATERIALS = ("wood", "glass", "steel", "rubber", "stone")
 
 SIZE = 64
@@ -27,15 +27,15 @@ RATE = 24000
 DURATION = FRAMES / FPS
 """Seconds of a clip, pictures and sound alike."""
 
-RADIUS = (12.0, 20.0)
+RADIUS = (14.0, 21.0)
 """Range of the object's radius in pixels: the wider, the less the area says about the shape."""
-LEAN = 0.25
+LEAN = 0.2
 """Largest angle, in radians, by which an object leans from upright, either way."""
-SPIN = 0.4
+SPIN = 0.2
 """Fastest turn of anything, radians per second, either way."""
-TINT = 45.0
+TINT = 30.0
 """Largest shift of the object's colour per channel, of 255: blurs materials and objects."""
-GROOVES = 0.7
+GROOVES = 1.0
 """Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
 CLUTTER = 80.0
 """Contrast of the moving background, of 255."""
@@ -48,11 +48,11 @@ DISTRACTOR_COVER = (0.3, 0.7)
 
 PITCH = {
     "disc": 520.0,
-    "square": 620.0,
     "triangle": 740.0,
-    "star": 880.0,
-    "ring": 370.0,
-    "cross": 440.0,
+    "bar": 620.0,
+    "tube": 440.0,
+    "chimes": 880.0,
+    "ladder": 370.0,
 }
 """Fundamental in hertz of a shape of the middle size."""
 PITCH_BY_SIZE = 0.5

@@ -24,14 +24,14 @@ _LEVEL = 0.25
 
 RATIOS = {
     "disc": (1.0, 1.59, 2.14, 2.3, 2.65, 2.92, 3.16, 3.5),
-    "square": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
-    "triangle": (1.0, 3.0, 5.0, 7.0, 9.0, 11.0),
-    "star": (1.0, 1.25, 4.0, 4.5, 8.0, 8.8),
-    "ring": (1.0, 2.76, 5.4, 8.93, 13.3),
-    "cross": (1.0, 5.2, 5.9, 6.6, 7.3, 8.0),
+    "triangle": (1.0, 5.2, 5.9, 6.6, 7.3, 8.0),
+    "bar": (1.0, 2.76, 5.4, 8.93, 13.3),
+    "tube": (1.0, 3.0, 5.0, 7.0, 9.0, 11.0),
+    "chimes": (1.0, 1.25, 4.0, 4.5, 8.0, 8.8),
+    "ladder": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
 }
-"""Frequencies of a shape's partials over its fundamental: a circular membrane, a string, a closed
-tube, doublets, a free bar, and a fundamental with a cluster far above it."""
+"""Frequencies of a shape's partials over its fundamental: a circular membrane, a cluster far above
+the fundamental, a free bar, a closed tube, doublets, a harmonic series."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,7 @@ def _collate(
 
 
 def _view(view: int, clips: Sequence[Clip], samples: int) -> View:
-    """Pictures stay channels-last in memory, as decoded; sound that is missing is silence."""
+    """Pictures keep the layout of decoding; sound that is missing is silence."""
     frames = torch.from_numpy(np.stack([clip.video[view] for clip in clips]))
     sound = np.zeros((len(clips), samples), np.float32)
     for at, clip in enumerate(clips):

@@ -69,9 +69,8 @@ class Method(nn.Module, ABC):
                 ``audio (B, 1, frames, bands)``, both float.
         """
 
-    @abstractmethod
     def commit(self, updates: Mapping[str, Tensor]) -> None:
-        """Change the state, once per optimiser step and after it."""
+        """Change the state, once per optimiser step and after it; without state, nothing."""
 
     def begin_epoch(self, epoch: int, source: Iterable[Batch] | None) -> None:
         """Called before each epoch; ``source`` yields the clips that ``needs`` asked for."""

@@ -1,0 +1,47 @@
+"""Write docs/benchmarks.md from the JSON files in benchmarks/results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER / "benchmarks.md"
+RESULTS = FOLDER.parent / "benchmarks" / "results"
+INTRODUCTION = """# Benchmarks
+
+<!-- Written by docs/make_benchmarks.py from benchmarks/results. -->
+
+Each file in `benchmarks/` runs on its own, writes JSON, and exits with 1 where a target is missed.
+Times are of shared machines: look at the ratios.
+"""
+
+
+def section(name: str, report: dict[str, Any]) -> list[str]:
+    """A benchmark's targets and the machine they were measured on."""
+    machine = report["machine"]
+    packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items() if v)
+    lines = [
+        f"## `benchmarks/{name}.py`\n",
+        f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
+        f"{packages}.\n",
+        "| figure | measured | target | met |",
+        "|---|---|---|---|",
+    ]
+    for target in report["targets"]:
+        least, most, unit = target["least"], target["most"], target["unit"]
+        wanted = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
+        met = "yes" if target["met"] else "**no**"
+        lines.append(f"| {target['name']} | {target['measured']:.3g}{unit} | {wanted} | {met} |")
+    return [*lines, ""]
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for path in sorted(RESULTS.glob("*.json")):
+        parts += section(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
