@@ -16,6 +16,7 @@ SMALL = (
     "head.dim=8",
     "method.negatives=8",
     "optimizer.warmup_steps=2",
+    "optimizer.schedule=constant",
     "train.batch=8",
     "train.epochs=2",
     "train.log_every=1",

@@ -28,16 +28,19 @@ def test_equals_formula():
     torch.testing.assert_close(head(x), y @ last.weight.T + last.bias)
 
 
-def test_norm_stands_before_each_relu_and_not_at_the_end():
+def test_norm_stands_before_each_relu_and_at_the_end():
     torch.manual_seed(0)
     head = MLPHead(6, HeadConfig(hidden=(5,), dim=3, norm=True)).double()
     x = torch.randn(9, 6, dtype=torch.float64)
-    y = x @ head.projection[0].weight.T
-    y = (y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-5).sqrt()
-    wanted = y.clamp(min=0) @ head.projection[2].weight.T + head.projection[2].bias
-    torch.testing.assert_close(head(x), wanted)
+
+    def standard(y):
+        return (y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-5).sqrt()
+
+    hidden = standard(x @ head.projection[0].weight.T).clamp(min=0)
+    torch.testing.assert_close(head(x), standard(hidden @ head.projection[2].weight.T))
     assert head.projection[0].bias is None
-    assert sum(isinstance(part, nn.BatchNorm1d) for part in head.modules()) == 1
+    assert head.projection[2].bias is None
+    assert sum(isinstance(part, nn.BatchNorm1d) for part in head.modules()) == 2
 
 
 def test_without_hidden_layers_it_is_linear():

@@ -57,7 +57,7 @@ def render_pictures(scene: Scene) -> NDArray[np.uint8]:
 
 def _background(scene: Scene, draws: Draws) -> Float:
     """Noise in space and time, coarse and fine, between colours of the clip's own."""
-    middle = (70 + 100 * draws.unit(3)).astype(np.float32)
+    middle = (draws.between(30, 90) + 40 * draws.unit(3)).astype(np.float32)
     frames = np.empty((FRAMES, 3, SIZE, SIZE), dtype=np.float32)
     frames[:] = middle[:, None, None]
     for name, steps, cells, share in (("coarse", 4, 5, 1.0), ("fine", 5, 14, 0.5)):

@@ -27,19 +27,19 @@ RATE = 24000
 DURATION = FRAMES / FPS
 """Seconds of a clip, pictures and sound alike."""
 
-RADIUS = (14.0, 21.0)
+RADIUS = (17.0, 24.0)
 """Range of the object's radius in pixels: the wider, the less the area says about the shape."""
-LEAN = 0.2
+LEAN = 0.1
 """Largest angle, in radians, by which an object leans from upright, either way."""
-SPIN = 0.2
+SPIN = 0.1
 """Fastest turn of anything, radians per second, either way."""
-TINT = 30.0
+TINT = 15.0
 """Largest shift of the object's colour per channel, of 255: blurs materials and objects."""
 GROOVES = 1.0
 """Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
-CLUTTER = 80.0
+CLUTTER = 45.0
 """Contrast of the moving background, of 255."""
-DISTRACTORS = (2, 4)
+DISTRACTORS = (1, 3)
 """Least and most silent shapes that drift behind the object."""
 DISTRACTOR_RADIUS = (3.0, 6.0)
 """Range of their radius in pixels."""
@@ -59,13 +59,13 @@ PITCH_BY_SIZE = 0.5
 """Pitch falls with the radius to this power."""
 DETUNE = 0.03
 """Largest relative error of pitch for a given size."""
-DAMPING_SPREAD = 1.3
+DAMPING_SPREAD = 1.2
 """A clip's ringing time is its material's, times or over up to this factor."""
-TILT_SPREAD = 1.5
+TILT_SPREAD = 1.0
 """A clip's spectral tilt is its material's, more or less up to this many decibel per octave."""
-NOISE_DB = (-40.0, -14.0)
+NOISE_DB = (-45.0, -20.0)
 """Range of the background noise's level, relative to a full-strength strike."""
-STRAY_SOUNDS = (1, 3)
+STRAY_SOUNDS = (0, 2)
 """Least and most tones that sound without a cause in the picture."""
 STRAY_DB = (-30.0, -14.0)
 """Range of their level, relative to a full-strength strike."""
