@@ -1,6 +1,7 @@
 """The command line: each command is one call into the library, imported only when it runs."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -268,6 +269,8 @@ def emit(as_json: bool, tree: Any, text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exits with the documented code."""
+    # Threads that spin while they wait take the cores from the workers that decode for them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
     if given in (["--version"], ["-V"]):
         print(f"earsight {__version__}")

@@ -38,7 +38,8 @@ def _disc(u: Float, v: Float) -> Float:
 def _triangle(u: Float, v: Float) -> Float:
     """A bent rod, as in an orchestra."""
     solid = np.maximum(np.float32(0.866) * np.abs(u) + np.float32(0.5) * v, -v) - np.float32(0.54)
-    return np.abs(solid + np.float32(0.14)) - np.float32(0.14)
+    outline: Float = np.abs(solid + np.float32(0.14)) - np.float32(0.14)
+    return outline
 
 
 def _bar(u: Float, v: Float) -> Float:
@@ -91,7 +92,7 @@ def surface(
     base = (np.array(_COLOURS[scene.material]) + tint).astype(np.float32)
     light = draws.between(0, 2 * np.pi)
     lit = np.float32(np.cos(light)) * x + np.float32(np.sin(light)) * y
-    phase = np.float32(draws.between(0, 2 * np.pi))
+    phase = draws.between(0, 2 * np.pi)
     if scene.material == "wood":
         shade, white, opacity = _wood(lit, u, v, phase)
     elif scene.material == "glass":
@@ -107,7 +108,7 @@ def surface(
     return base[:, None, None] * shade[:, None] + np.float32(255) * white[:, None], opacity
 
 
-def _wood(lit: Float, u: Float, v: Float, phase: Float) -> Face:
+def _wood(lit: Float, u: Float, v: Float, phase: float) -> Face:
     """Bands of grain, slightly bent, without gloss."""
     grain = np.sin(np.float32(14) * (v + np.float32(0.12) * np.sin(3 * u + phase)) + phase)
     shade = 1 + np.float32(0.3) * grain + np.float32(0.2) * lit
@@ -122,7 +123,7 @@ def _glass(lit: Float, distance: Float) -> Face:
     return 1 + np.float32(0.2) * lit, np.float32(0.3) * rim + np.float32(0.6) * spot, opacity
 
 
-def _steel(lit: Float, u: Float, phase: Float) -> Face:
+def _steel(lit: Float, u: Float, phase: float) -> Face:
     """Broad bands of reflected light that stay while the object turns, and fine brushing."""
     bands = np.cos(np.float32(4.5) * lit + phase)
     brushed = np.float32(0.06) * np.sin(40 * u)
@@ -138,8 +139,8 @@ def _rubber(lit: Float) -> Face:
 
 def _stone(scene: Scene, lit: Float, u: Float, v: Float) -> Face:
     """Speckles of light and dark."""
-    grain = uniform(scene.seed, "demo/speckles", scene.index, n=np.arange(_SPECKLES**2))
-    grain = grain.astype(np.float32) - np.float32(0.5)
+    drawn = uniform(scene.seed, "demo/speckles", scene.index, n=np.arange(_SPECKLES**2))
+    grain = drawn.astype(np.float32) - np.float32(0.5)
     scale = np.float32(_SPECKLES / 3)
     row = np.floor(v * scale).astype(np.int64) % _SPECKLES
     column = np.floor(u * scale).astype(np.int64) % _SPECKLES

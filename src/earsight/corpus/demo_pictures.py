@@ -61,8 +61,8 @@ def _background(scene: Scene, draws: Draws) -> Float:
     frames = np.empty((FRAMES, 3, SIZE, SIZE), dtype=np.float32)
     frames[:] = middle[:, None, None]
     for name, steps, cells, share in (("coarse", 4, 5, 1.0), ("fine", 5, 14, 0.5)):
-        grid = uniform(scene.seed, f"demo/{name}", scene.index, n=np.arange(steps * cells**2))
-        grid = grid.astype(np.float32) - np.float32(0.5)
+        drawn = uniform(scene.seed, f"demo/{name}", scene.index, n=np.arange(steps * cells**2))
+        grid = drawn.astype(np.float32) - np.float32(0.5)
         moving = (_interpolation(FRAMES, steps) @ grid.reshape(steps, -1)).reshape(-1, cells, cells)
         across = _interpolation(SIZE, cells)
         field = across @ moving @ across.T
@@ -76,7 +76,8 @@ def _interpolation(size: int, cells: int) -> Float:
     """``(size, cells)`` weights of linear interpolation between evenly spaced values."""
     position = np.linspace(0, cells - 1, size)
     distance = np.abs(position[:, None] - np.arange(cells))
-    return np.maximum(0, 1 - distance).astype(np.float32)
+    weights: Float = np.maximum(0, 1 - distance).astype(np.float32)
+    return weights
 
 
 def _path(draws: Draws, radius: float) -> Float:
@@ -134,7 +135,8 @@ def _patch(centre: Float, half: int) -> tuple[Int, Float, Float]:
 
 def _turn(x: Float, y: Float, angle: Float) -> tuple[Float, Float]:
     """Coordinates in a frame turned by ``angle (T,)``."""
-    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    cos: Float = np.cos(angle)[:, None, None]
+    sin: Float = np.sin(angle)[:, None, None]
     return cos * x + sin * y, cos * y - sin * x
 
 

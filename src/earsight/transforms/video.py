@@ -29,7 +29,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 _PEAKS = (0.0, 1 / 3, 2 / 3)
 """Hue, in turns, at which red, green and blue are strongest."""
-_CPU_PIXELS = 2**16
+_CPU_PIXELS = 2**18
 """Pixels worked on at a time: their planes stay in a core's cache."""
 _DEVICE_PIXELS = 2**25
 """The same elsewhere, where large kernels pay and only memory limits."""
