@@ -1,0 +1,201 @@
+"""Reading settings strictly: every fault reported at once, with its path and the nearest name."""
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from earsight.config.registry import CHOICES, ConfigError
+from earsight.config.sections import RunConfig
+
+SCHEMA = 1
+"""Version of the configuration file."""
+
+Tree = dict[str, Any]
+
+
+def parse(tree: Mapping[str, Any]) -> RunConfig:
+    """Check a tree of settings and build the configuration.
+
+    Raises:
+        ConfigError: names every fault, with its path and, for unknown settings, the nearest name.
+    """
+    tree = dict(tree)
+    tree.pop("schema", None)
+    faults: list[str] = []
+    for name in tree.get("plugins") or ():
+        try:
+            importlib.import_module(str(name))
+        except ImportError as error:
+            faults.append(f"plugins: cannot import {name!r}: {error}")
+    parts: Tree = {}
+    for key, value in tree.items():
+        part = _parse_part(key, value, faults)
+        if part is not None:
+            parts[key] = part
+    for key, registry in CHOICES.items():
+        if key not in tree:
+            faults.append(f"{key}: is missing; one of {', '.join(registry.names())}")
+    if faults:
+        raise ConfigError(faults)
+    config = RunConfig(**parts)
+    if own := list(config.faults()):
+        raise ConfigError(own)
+    return config
+
+
+def _parse_part(key: str, value: Any, faults: list[str]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(RunConfig)}
+    if key not in fields:
+        faults.append(_unknown(key, fields))
+        return None
+    if key in CHOICES:
+        return _parse_choice(key, value, faults)
+    return _checked(key, fields[key].type, value, faults)
+
+
+def _parse_choice(key: str, value: Any, faults: list[str]) -> Any:
+    registry = CHOICES[key]
+    name = value.get("name") if isinstance(value, Mapping) else None
+    if name not in registry.names():
+        near = difflib.get_close_matches(str(name), registry.names(), 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        names = ", ".join(registry.names())
+        faults.append(f"{key}.name: {name!r} is not one of {names}{hint}")
+        return None
+    return _checked(key, registry.settings_of(name), value, faults)
+
+
+def _checked(path: str, kind: Any, value: Any, faults: list[str]) -> Any:
+    """``value`` as ``kind``, or None after its faults have been added."""
+    try:
+        made = TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        for item in error.errors():
+            faults.append(_describe(path, kind, item))
+        return None
+    if hasattr(made, "faults"):
+        own = [f"{path}.{fault}" for fault in made.faults()]
+        faults.extend(own)
+        return None if own else made
+    return made
+
+
+def _describe(path: str, kind: Any, item: Any) -> str:
+    names = [str(part) for part in item["loc"]]
+    where = ".".join([path, *names])
+    if item["type"] == "unexpected_keyword_argument":
+        return _unknown(where, {f.name: f for f in dataclasses.fields(kind)})
+    message = item["msg"]
+    return f"{where}: {message[:1].lower()}{message[1:]} (given {item['input']!r})"
+
+
+def _unknown(path: str, known: Mapping[str, Any]) -> str:
+    name = path.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return f"{path}: no such setting; {hint}"
+
+
+def as_tree(config: RunConfig) -> Tree:
+    """The configuration as plain data, ready for YAML or JSON."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return value
+
+    tree = plain(config)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """``over`` laid over ``base``, section by section; another choice's name starts afresh."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if not isinstance(below, Mapping) or not isinstance(value, Mapping):
+            merged[key] = value
+        elif value.get("name", below.get("name")) != below.get("name"):
+            merged[key] = dict(value)
+        else:
+            merged[key] = merge(below, value)
+    return merged
+
+
+def override(tree: Mapping[str, Any], settings: Iterable[str]) -> Tree:
+    """Apply ``section.name=value`` settings (values are YAML) to a tree.
+
+    Raises:
+        ConfigError: names every setting that is not of this form.
+    """
+    faults, merged = [], dict(tree)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            faults.append(f"{setting!r}: settings are written section.name=value")
+            continue
+        value = _scalar(yaml.safe_load(text))
+        for name in reversed(path.split(".")):
+            value = {name: value}
+        merged = merge(merged, value)
+    if faults:
+        raise ConfigError(faults)
+    return merged
+
+
+def _scalar(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text; a person means a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def read_yaml(path: Path) -> Tree:
+    """A mapping read from a YAML file; keys given twice are refused.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or holds no mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{path}: must hold settings, such as 'seed: 1'"])
+    return tree
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice[0]!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def yaml_text(config: RunConfig) -> str:
+    """The resolved configuration as YAML."""
+    tree = {"schema": SCHEMA, **as_tree(config)}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def write_yaml(path: Path, config: RunConfig) -> None:
+    """Write the resolved configuration."""
+    path.write_text(yaml_text(config), encoding="utf-8")
