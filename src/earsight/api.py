@@ -38,7 +38,7 @@ from earsight.training.devices import (
     worker_count,
 )
 from earsight.training.estimate import Estimate, estimate
-from earsight.training.logging import RunLog, cut_metrics
+from earsight.training.logging import RunLog, cut_metrics, require_extras
 from earsight.training.loop import Loop, Parts, Plan
 from earsight.training.resume import check_resumable, last_checkpoint
 from earsight.training.run_folder import (
@@ -163,6 +163,7 @@ def pretrain(
         ValueError: settings, corpus or run folder cannot be used.
         StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
+    require_extras(config.log)
     device = _prepare_machine(config)
     data = open_data(config)
     plan = Plan.of(config, len(data.train))

@@ -35,6 +35,21 @@ def cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
+_EXTRAS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio": "trackio"}
+"""Setting to the module that it needs."""
+
+
+def require_extras(config: LogConfig) -> None:
+    """Fail before anything is made where an extra that is asked for is not installed.
+
+    Raises:
+        ValueError: names the extra.
+    """
+    for name in _EXTRAS:
+        if getattr(config, name):
+            _extra(name)
+
+
 class RunLog:
     """``metrics.jsonl`` and ``log.txt`` of a run, and a progress bar or plain lines."""
 
@@ -105,21 +120,19 @@ def _progress(steps: int) -> tuple[Progress, TaskID] | None:
 def _sinks(run: Path, config: LogConfig) -> list[Sink]:
     sinks: list[Sink] = []
     if config.tensorboard:
-        writer = _extra("torch.utils.tensorboard", "tensorboard").SummaryWriter(
-            str(run / "tensorboard")
-        )
+        writer = _extra("tensorboard").SummaryWriter(str(run / "tensorboard"))
         sinks.append(lambda step, values: _to_tensorboard(writer, step, values))
     for name in ("wandb", "trackio"):
         if getattr(config, name):
-            module = _extra(name, name)
+            module = _extra(name)
             module.init(project="earsight", name=run.name)
             sinks.append(_to_tracker(module))
     return sinks
 
 
-def _extra(module: str, name: str) -> Any:
+def _extra(name: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(_EXTRAS[name])
     except ImportError as error:
         raise ValueError(f"log.{name}: needs the extra: pip install 'earsight[{name}]'") from error
 
