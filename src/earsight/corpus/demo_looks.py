@@ -13,11 +13,11 @@ Face = tuple[Float, Float, Float]
 """Of a surface, each ``(T, P, P)``: factor of its colour, share of white, opacity."""
 
 _COLOURS = {
-    "wood": (190.0, 130.0, 60.0),
-    "glass": (140.0, 220.0, 210.0),
-    "steel": (165.0, 170.0, 190.0),
-    "rubber": (200.0, 70.0, 85.0),
-    "stone": (135.0, 130.0, 115.0),
+    "wood": (205.0, 125.0, 35.0),
+    "glass": (60.0, 215.0, 200.0),
+    "steel": (185.0, 190.0, 215.0),
+    "rubber": (220.0, 50.0, 75.0),
+    "stone": (95.0, 125.0, 70.0),
 }
 _SPECKLES = 24
 

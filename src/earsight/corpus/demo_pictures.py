@@ -14,6 +14,7 @@ from earsight.corpus.demo_scene import (
     DURATION,
     FPS,
     FRAMES,
+    HUES,
     LEAN,
     SHAPES,
     SIZE,
@@ -57,7 +58,7 @@ def render_pictures(scene: Scene) -> NDArray[np.uint8]:
 
 def _background(scene: Scene, draws: Draws) -> Float:
     """Noise in space and time, coarse and fine, between colours of the clip's own."""
-    middle = (draws.between(30, 90) + 40 * draws.unit(3)).astype(np.float32)
+    middle = (draws.between(40, 110) + HUES * (draws.unit(3) - 0.5)).astype(np.float32)
     frames = np.empty((FRAMES, 3, SIZE, SIZE), dtype=np.float32)
     frames[:] = middle[:, None, None]
     for name, steps, cells, share in (("coarse", 4, 5, 1.0), ("fine", 5, 14, 0.5)):
@@ -66,8 +67,7 @@ def _background(scene: Scene, draws: Draws) -> Float:
         moving = (_interpolation(FRAMES, steps) @ grid.reshape(steps, -1)).reshape(-1, cells, cells)
         across = _interpolation(SIZE, cells)
         field = across @ moving @ across.T
-        colour = share * 2 * scene.clutter * (0.4 + 0.6 * draws.unit(3))
-        colour *= np.where(draws.unit(3) < 0.25, -1, 1)
+        colour = share * scene.clutter * (2 + HUES / 50 * (draws.unit(3) - 0.5))
         frames += field[:, None] * colour.astype(np.float32)[:, None, None]
     return frames
 
@@ -190,7 +190,7 @@ def _distractor(frames: Float, draws: Draws) -> None:
     distance = outline(shape, u / np.float32(radius), v / np.float32(radius))
     cover = np.clip(np.float32(0.5) - distance * np.float32(radius), 0, 1)
     cover *= np.float32(draws.between(*DISTRACTOR_COVER))
-    colour = (255 * draws.unit(3)).astype(np.float32)
+    colour = (draws.between(40, 200) + HUES * (draws.unit(3) - 0.5)).astype(np.float32)
     _paste(frames, np.arange(FRAMES), corner, colour, cover)
 
 

@@ -37,6 +37,8 @@ TINT = 15.0
 """Largest shift of the object's colour per channel, of 255: blurs materials and objects."""
 GROOVES = 1.0
 """Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
+HUES = 40.0
+"""Spread of the colours of background and silent shapes, of 255: less lets the object stand out."""
 CLUTTER = 45.0
 """Contrast of the moving background, of 255."""
 DISTRACTORS = (1, 3)
