@@ -274,8 +274,9 @@ def _explain(error: RuntimeError, clips: TrainingClips | EvaluationClips, data: 
         raise LoaderError(str(error).rsplit("LoaderError: ", 1)[-1].strip()) from None
     if "exited unexpectedly" in str(error):
         raise LoaderError(
-            "a worker that decodes was killed, most often for want of memory; lower "
-            "data.workers, data.prefetch or train.batch"
+            "a worker that decodes ended: a script needs its work under "
+            "`if __name__ == '__main__':`, or data.workers=0; if it has that, memory ran out: "
+            "lower data.workers, data.prefetch or train.batch"
         ) from error
     if "timed out" not in str(error):
         raise error

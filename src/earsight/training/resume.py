@@ -29,7 +29,7 @@ FREE = (
     "train.keep",
     "train.checkpoint_every",
 )
-"""Settings that may change between sessions of a run: none of them decides a loss."""
+"""Settings that may change when a run is resumed: none of them decides a loss."""
 
 
 def last_checkpoint(run: Path) -> dict[str, Any] | None:
