@@ -1,15 +1,17 @@
 """The preset `tiny` on av-digits: what Cross-AVID learns of digit and speaker, and Self-AVID.
 
-Three seeds each, at equal settings; linear probes on the test split.
+Three seeds each, at equal settings; linear probes on the test split. A run's figures are written
+when it ends, and a run whose figures are there is not repeated: the whole may go on elsewhere.
 """
 
+import json
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import DATA, Target, arguments, finish
+from common import DATA, Target, arguments, finish, machine
 from earsight import api
 from earsight.evaluation.rows import Row
 
@@ -21,8 +23,20 @@ LEAST_ADVANTAGE = 10.0
 QUICK = ("train.epochs=1", "train.batch=64", "evaluation.probe_samples=200")
 
 
-def trained(preset: str, seed: int, corpus: Path, run: Path, quick: bool) -> dict[str, Any]:
-    """Train a run and probe it; minutes are those of training alone."""
+def trained(preset: str, seed: int, corpus: Path, runs: Path, quick: bool) -> dict[str, Any]:
+    """Figures of a run: those kept beside ``runs``, or of training and probing it now."""
+    kept = runs / f"{preset}-{seed}.json"
+    if kept.exists():
+        known: dict[str, Any] = json.loads(kept.read_text())
+        return known
+    with tempfile.TemporaryDirectory() as place:
+        figures = measured(preset, seed, corpus, Path(place) / "run", quick)
+    kept.write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def measured(preset: str, seed: int, corpus: Path, run: Path, quick: bool) -> dict[str, Any]:
+    """Train a run and probe it; minutes are those of training, with its last evaluation."""
     settings = [f"seed={seed}", f"data.corpus={corpus}", "evaluation.every=0"]
     config = api.configure(preset, settings=[*settings, *(QUICK if quick else ())])
     began = time.monotonic()
@@ -31,7 +45,13 @@ def trained(preset: str, seed: int, corpus: Path, run: Path, quick: bool) -> dic
     rows = api.evaluate(run, "probe", settings=["evaluation.labels=[digit, speaker]"]).rows
     for row in rows:
         print(preset, seed, row.modality, row.label, f"{row.value:.3f}, untrained {row.baseline}")
-    return {"preset": preset, "seed": seed, "minutes": minutes, "rows": [r.as_dict() for r in rows]}
+    return {
+        "preset": preset,
+        "seed": seed,
+        "minutes": minutes,
+        "machine": machine(),
+        "rows": [row.as_dict() for row in rows],
+    }
 
 
 def accuracy(run: dict[str, Any], modality: str, label: str) -> Row:
@@ -70,12 +90,14 @@ def main() -> int:
         return 1
     targets: list[Target] = []
     runs = []
+    kept = options.json.with_suffix("")
+    kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         corpus = Path(place) / "corpus.parquet"
         api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
         for seed in SEEDS[:1] if options.quick else SEEDS:
             pair = [
-                trained(preset, seed, corpus, Path(place) / f"{preset}-{seed}", options.quick)
+                trained(preset, seed, corpus, kept, options.quick)
                 for preset in ("tiny", "tiny-self")
             ]
             runs += pair

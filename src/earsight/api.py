@@ -27,6 +27,7 @@ from earsight.corpus.loader import TrainingClips
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.evaluation.features import Encoder, Features
+from earsight.evaluation.labels import choose_labels
 from earsight.evaluation.protocol import TASKS, Evaluator
 from earsight.evaluation.results import Evaluation, versions, write_evaluation
 from earsight.evaluation.rows import as_metrics
@@ -199,6 +200,8 @@ def _train(
     if state is None:
         log.note(f"statistics of sound taken over {inputs.clips} clips")
     evaluator = _evaluator(config, data, parts.inputs)
+    if evaluator.labels.left_out:
+        log.note(str(evaluator.labels))
     figures: dict[str, float] = {}
 
     def evaluate(epoch: int) -> Mapping[str, float]:
@@ -246,6 +249,12 @@ def _describe(log: RunLog, config: RunConfig, data: Data, device: torch.device) 
         f"{config.data.corpus}: {len(data.train)} instances to train on, {len(data.held_out)} held "
         f"out by {data.split}" + (f"; left out: {left_out}" if left_out else "")
     )
+    late = [epoch for epoch in config.optimizer.milestones if epoch >= config.train.epochs]
+    if late:
+        log.note(
+            f"optimizer.milestones: {late} come after the last epoch and change nothing; "
+            f"a run of {config.train.epochs} epochs may want others"
+        )
 
 
 def _evaluator(
@@ -254,6 +263,7 @@ def _evaluator(
     return Evaluator(
         config=config,
         data=data,
+        labels=choose_labels(data.train.labels, data.held_out.labels, config.evaluation.labels),
         inputs=inputs,
         device=choose_device(config.device),
         workers=worker_count(config),
@@ -343,7 +353,10 @@ def evaluate(
         weights=f"{run.name}, {loaded.config.train.epochs} epochs",
         rows=tuple(rows),
         seconds=time.monotonic() - began,
-        details={"machine": describe_machine(device)},
+        details={
+            "machine": describe_machine(device),
+            "left_out": str(evaluator.labels) if task != "retrieve" else "",
+        },
     )
     write_evaluation(run, evaluation)
     return evaluation

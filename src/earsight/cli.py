@@ -221,7 +221,8 @@ class Evaluate:
                 baseline=self.baseline,
                 progress=show,
             )
-        text = f"{evaluation.protocol}\n\n{format_table(evaluation.rows)}"
+        parts = (evaluation.protocol, evaluation.details["left_out"], format_table(evaluation.rows))
+        text = "\n\n".join(part for part in parts if part)
         emit(self.json, asdict(evaluation), text)
         return 0
 

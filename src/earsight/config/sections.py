@@ -272,7 +272,7 @@ class EvaluationConfig:
         every: epochs between evaluations; 0 for only after the last.
         gallery: held-out clips ranked by retrieval.
         clips: evenly spaced clips per instance whose features are averaged.
-        labels: label columns to classify by; empty for every column of the corpus.
+        labels: label columns to classify by; empty for all that both splits can be scored by.
         probe_samples: most training instances whose features the probes are fitted on.
     """
 

@@ -17,13 +17,9 @@ from earsight.corpus.batch import Batch
 from earsight.corpus.instances import Instances
 from earsight.corpus.loader import EvaluationClips, load
 from earsight.evaluation.features import Encoder, Features, extract
+from earsight.evaluation.labels import LabelChoice
 from earsight.evaluation.rows import Row
-from earsight.evaluation.scoring import (
-    Labels,
-    classification_rows,
-    geometry_rows,
-    retrieval_rows,
-)
+from earsight.evaluation.scoring import classification_rows, geometry_rows, retrieval_rows
 from earsight.training.setup import Data, clip_settings
 from earsight.transforms.inputs import Inputs
 
@@ -38,6 +34,7 @@ class Evaluator:
     Attributes:
         config: the run's settings.
         data: both splits of the corpus.
+        labels: the columns that classifiers are held against.
         inputs: transforms with the run's statistics.
         device: where features are computed.
         workers: decoding processes.
@@ -46,6 +43,7 @@ class Evaluator:
 
     config: RunConfig
     data: Data
+    labels: LabelChoice
     inputs: Inputs
     device: torch.device
     workers: int
@@ -66,15 +64,12 @@ class Evaluator:
                 rows += retrieval_rows(gallery[0], spaces, before)
             if "geometry" in tasks:
                 rows += geometry_rows(gallery[0], spaces, before)
-        labels = self._labels()
         classifiers = [task for task in tasks if task in ("knn", "probe")]
-        if classifiers and labels[0]:
-            rows += self._classify(classifiers, encoders, labels)
+        if classifiers and self.labels.train:
+            rows += self._classify(classifiers, encoders)
         return rows
 
-    def _classify(
-        self, tasks: Sequence[str], encoders: Sequence[Encoder], labels: tuple[Labels, Labels]
-    ) -> list[Row]:
+    def _classify(self, tasks: Sequence[str], encoders: Sequence[Encoder]) -> list[Row]:
         train, held_out = self.data.train, self.data.held_out
         most = self.config.evaluation.probe_samples
         fitted = self._features(
@@ -93,7 +88,7 @@ class Evaluator:
                 task,
                 fitted[0],
                 tested[0],
-                labels,
+                self.labels,
                 groups=train.group,
                 seed=self.config.seed,
                 baseline=before,
@@ -104,23 +99,6 @@ class Evaluator:
         """Features of the fixed gallery of held-out clips, one centre clip each."""
         rows = sample_rows(self.data.held_out, self.config.evaluation.gallery)
         return self._features(self.data.held_out, rows, encoders, clips=1)
-
-    def _labels(self) -> tuple[Labels, Labels]:
-        """The label columns asked for, that both splits know.
-
-        Raises:
-            ValueError: a column that the corpus lacks.
-        """
-        known = self.data.train.labels
-        wanted = self.config.evaluation.labels or tuple(known)
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise ValueError(
-                f"evaluation.labels: the corpus has no column {unknown[0]!r}; "
-                f"it has {', '.join(known) or 'none'} (scan with --labels)"
-            )
-        held_out = self.data.held_out.labels
-        return {n: known[n] for n in wanted}, {n: held_out[n] for n in wanted}
 
     def _features(
         self,

@@ -1,6 +1,6 @@
 """From features to rows: what a task computes, and in which spaces."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from earsight.evaluation.features import Features
 from earsight.evaluation.geometry import describe_geometry
 from earsight.evaluation.knn import KnnScores, knn
+from earsight.evaluation.labels import LabelChoice
 from earsight.evaluation.probe import ProbeScores, probe
 from earsight.evaluation.retrieval import retrieve
 from earsight.evaluation.rows import Row, make_rows
 
 Spaces = frozenset[tuple[str, str]]
-Labels = Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
-"""Codes by label column, one per row; −1 where an instance has none (several: one column each)."""
 
 
 def retrieval_rows(
@@ -54,7 +53,7 @@ def classification_rows(
     task: str,
     fitted: Features,
     tested: Features,
-    labels: tuple[Labels, Labels],
+    labels: LabelChoice,
     *,
     groups: NDArray[np.object_],
     seed: int,
@@ -66,15 +65,15 @@ def classification_rows(
         task: ``knn`` or ``probe``.
         fitted: features of the training split.
         tested: features of the held-out split.
-        labels: codes of the two splits' rows.
+        labels: the columns, with codes of the two splits' rows.
         groups: of the training split's rows: none stands on both sides when C is chosen.
         seed: decides the tenth of the training split on which the probe's C is chosen.
         baseline: the same two splits' features at the random initialisation.
     """
     rows: list[Row] = []
-    for name in labels[0]:
-        y = torch.from_numpy(labels[0][name])[fitted.row]
-        z = torch.from_numpy(labels[1][name])[tested.row]
+    for name in labels.train:
+        y = torch.from_numpy(labels.train[name])[fitted.row]
+        z = torch.from_numpy(labels.held_out[name])[tested.row]
         classify = _classifier(task, y, z, groups[fitted.row.numpy()], seed)
         for modality in tested.pooled:
             scores = classify(fitted.pooled[modality], tested.pooled[modality])

@@ -1,0 +1,68 @@
+"""Which label columns a classifier can be held against, and why not the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
+"""Codes by label column, one per row; −1 where an instance has none (several: one column each)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChoice:
+    """The label columns to classify by.
+
+    Attributes:
+        train: codes of the training split.
+        held_out: codes of the held-out split.
+        left_out: why a column is not among them, by its name.
+    """
+
+    train: Labels
+    held_out: Labels
+    left_out: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """What was left out, in one line; empty if nothing was."""
+        return "; ".join(f"label {name} left out: {why}" for name, why in self.left_out.items())
+
+
+def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> LabelChoice:
+    """The columns named in ``wanted``; without names, those that both splits can be scored by.
+
+    A column that names files, takes or sources tells nothing about encoders: its values differ
+    between the splits, and a classifier of a thousand of them takes minutes.
+
+    Raises:
+        ValueError: a wanted column that the corpus lacks.
+    """
+    unknown = [name for name in wanted if name not in train]
+    if unknown:
+        raise ValueError(
+            f"evaluation.labels: the corpus has no column {unknown[0]!r}; "
+            f"it has {', '.join(train) or 'none'} (scan with --labels)"
+        )
+    reasons = {name: _unfit(codes, held_out[name]) for name, codes in train.items()}
+    left_out = {} if wanted else {name: why for name, why in reasons.items() if why}
+    chosen = wanted or [name for name in train if name not in left_out]
+    return LabelChoice(
+        train={name: train[name] for name in chosen},
+        held_out={name: held_out[name] for name in chosen},
+        left_out=left_out,
+    )
+
+
+def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
+    """Why no classifier of single labels can be scored by these codes; empty if one can."""
+    if train.ndim > 1:
+        return "it holds several labels for one clip"
+    known, asked = train[train >= 0], held_out[held_out >= 0]
+    classes = np.unique(known)
+    if len(classes) < 2:
+        return "fewer than two of its classes are in the training split"
+    seen = np.isin(asked, classes).mean() if len(asked) else 0.0
+    if seen < 0.5:
+        return f"the training split has only {100 * seen:.0f} % of what is held out"
+    return ""

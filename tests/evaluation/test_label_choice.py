@@ -1,0 +1,44 @@
+"""Which label columns are classified by."""
+
+import numpy as np
+import pytest
+
+from earsight.evaluation.labels import choose_labels
+
+TRAIN = {
+    "digit": np.array([0, 1, 2, 0, 1, -1]),
+    "take": np.array([0, 1, 2, 3, 4, 5]),
+    "room": np.array([0, 0, 0, 0, 0, -1]),
+    "tags": np.ones((6, 3), np.uint8),
+}
+HELD_OUT = {
+    "digit": np.array([1, 2, -1]),
+    "take": np.array([6, 7, 0]),
+    "room": np.array([0, 0, 0]),
+    "tags": np.ones((3, 3), np.uint8),
+}
+
+
+def test_columns_that_no_classifier_can_be_scored_by_are_left_out_and_named() -> None:
+    choice = choose_labels(TRAIN, HELD_OUT, ())
+    assert list(choice.train) == list(choice.held_out) == ["digit"]
+    assert set(choice.left_out) == {"take", "room", "tags"}
+    assert "33 %" in choice.left_out["take"]
+    assert "label room left out: fewer than two" in str(choice)
+
+
+def test_a_column_asked_for_by_name_is_kept() -> None:
+    choice = choose_labels(TRAIN, HELD_OUT, ("take",))
+    assert list(choice.train) == ["take"]
+    assert not choice.left_out
+    assert str(choice) == ""
+
+
+def test_a_column_with_no_held_out_label_is_left_out() -> None:
+    held_out = {**HELD_OUT, "digit": np.array([-1, -1, -1])}
+    assert "0 %" in choose_labels(TRAIN, held_out, ()).left_out["digit"]
+
+
+def test_an_unknown_column_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="no column 'digt'; it has digit, take, room, tags"):
+        choose_labels(TRAIN, HELD_OUT, ("digt",))
