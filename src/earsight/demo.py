@@ -19,7 +19,7 @@ from earsight.report.gallery import Gallery, Neighbour, Query
 from earsight.report.write import write_report
 from earsight.training.devices import cores
 
-TRAIN_CLIPS = 1200
+TRAIN_CLIPS = 1600
 HELD_OUT_CLIPS = 200
 SHORT_SETTINGS = ("train.epochs=2", "train.batch=16", "optimizer.warmup_steps=2")
 SHORT_CLIPS = (48, 24)

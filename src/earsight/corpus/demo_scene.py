@@ -27,19 +27,19 @@ RATE = 24000
 DURATION = FRAMES / FPS
 """Seconds of a clip, pictures and sound alike."""
 
-RADIUS = (17.0, 24.0)
+RADIUS = (18.0, 24.0)
 """Range of the object's radius in pixels: the wider, the less the area says about the shape."""
 LEAN = 0.1
 """Largest angle, in radians, by which an object leans from upright, either way."""
 SPIN = 0.1
 """Fastest turn of anything, radians per second, either way."""
-TINT = 15.0
+TINT = 10.0
 """Largest shift of the object's colour per channel, of 255: blurs materials and objects."""
 GROOVES = 1.0
 """Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
-HUES = 40.0
+HUES = 30.0
 """Spread of the colours of background and silent shapes, of 255: less lets the object stand out."""
-CLUTTER = 45.0
+CLUTTER = 40.0
 """Contrast of the moving background, of 255."""
 DISTRACTORS = (1, 3)
 """Least and most silent shapes that drift behind the object."""
@@ -57,19 +57,19 @@ PITCH = {
     "ladder": 370.0,
 }
 """Fundamental in hertz of a shape of the middle size."""
-PITCH_BY_SIZE = 0.5
+PITCH_BY_SIZE = 1.0
 """Pitch falls with the radius to this power."""
-DETUNE = 0.03
+DETUNE = 0.02
 """Largest relative error of pitch for a given size."""
-DAMPING_SPREAD = 1.2
+DAMPING_SPREAD = 1.1
 """A clip's ringing time is its material's, times or over up to this factor."""
-TILT_SPREAD = 1.0
+TILT_SPREAD = 0.5
 """A clip's spectral tilt is its material's, more or less up to this many decibel per octave."""
-NOISE_DB = (-45.0, -20.0)
+NOISE_DB = (-45.0, -28.0)
 """Range of the background noise's level, relative to a full-strength strike."""
-STRAY_SOUNDS = (0, 2)
+STRAY_SOUNDS = (0, 1)
 """Least and most tones that sound without a cause in the picture."""
-STRAY_DB = (-30.0, -14.0)
+STRAY_DB = (-30.0, -18.0)
 """Range of their level, relative to a full-strength strike."""
 
 FIRST_STRIKE = (0.15, 0.6)
