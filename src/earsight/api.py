@@ -28,7 +28,7 @@ from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.evaluation.features import Encoder, Features
 from earsight.evaluation.labels import choose_labels
-from earsight.evaluation.protocol import TASKS, Evaluator
+from earsight.evaluation.protocol import Evaluator
 from earsight.evaluation.results import Evaluation, versions, write_evaluation
 from earsight.evaluation.rows import as_metrics
 from earsight.training.devices import (
@@ -200,16 +200,15 @@ def _train(
     if state is None:
         log.note(f"statistics of sound taken over {inputs.clips} clips")
     evaluator = _evaluator(config, data, parts.inputs)
-    if evaluator.labels.left_out:
+    if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
         log.note(str(evaluator.labels))
     figures: dict[str, float] = {}
 
     def evaluate(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
         figures.clear()
-        figures.update(
-            as_metrics(evaluator.rows(TASKS, [Encoder(model=parts.model, method=parts.method)]))
-        )
+        encoder = Encoder(model=parts.model, method=parts.method)
+        figures.update(as_metrics(evaluator.rows(config.evaluation.tasks, [encoder])))
         log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
         return figures
 
@@ -342,7 +341,7 @@ def evaluate(
     if baseline:
         encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
     evaluator = _evaluator(config, open_data(config), loaded.inputs, progress)
-    rows = evaluator.rows(TASKS[:2] if task == "retrieve" else (task,), encoders)
+    rows = evaluator.rows(("retrieve", "geometry") if task == "retrieve" else (task,), encoders)
     if not any(row.task == task for row in rows):
         raise ValueError(_nothing(task))
     evaluation = Evaluation(

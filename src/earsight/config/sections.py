@@ -270,6 +270,7 @@ class EvaluationConfig:
 
     Attributes:
         every: epochs between evaluations; 0 for only after the last.
+        tasks: what is measured; ``knn`` and ``probe`` need labels, and read the training split.
         gallery: held-out clips ranked by retrieval.
         clips: evenly spaced clips per instance whose features are averaged.
         labels: label columns to classify by; empty for all that both splits can be scored by.
@@ -277,6 +278,12 @@ class EvaluationConfig:
     """
 
     every: int = 0
+    tasks: tuple[Literal["retrieve", "geometry", "knn", "probe"], ...] = (
+        "retrieve",
+        "geometry",
+        "knn",
+        "probe",
+    )
     gallery: int = 200
     clips: int = 1
     labels: tuple[str, ...] = ()
@@ -285,6 +292,8 @@ class EvaluationConfig:
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from _at_least(self, every=0, gallery=2, clips=1, probe_samples=2)
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            yield "tasks: name at least one, and each once"
 
 
 @section

@@ -23,7 +23,6 @@ from earsight.evaluation.scoring import classification_rows, geometry_rows, retr
 from earsight.training.setup import Data, clip_settings
 from earsight.transforms.inputs import Inputs
 
-TASKS = ("retrieve", "geometry", "knn", "probe")
 _BATCH = 32
 
 
