@@ -17,6 +17,7 @@ ORDER = [
     "training",
     "evaluation",
     "report",
+    "studies",
     "api",
     "demo",
     "cli",

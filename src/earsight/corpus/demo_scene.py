@@ -27,7 +27,7 @@ RATE = 24000
 DURATION = FRAMES / FPS
 """Seconds of a clip, pictures and sound alike."""
 
-RADIUS = (18.0, 24.0)
+RADIUS = (19.0, 24.0)
 """Range of the object's radius in pixels: the wider, the less the area says about the shape."""
 LEAN = 0.1
 """Largest angle, in radians, by which an object leans from upright, either way."""
@@ -39,9 +39,9 @@ GROOVES = 1.0
 """Depth of the grooves that repeat the outline over the face: the deeper, the plainer the shape."""
 HUES = 30.0
 """Spread of the colours of background and silent shapes, of 255: less lets the object stand out."""
-CLUTTER = 40.0
+CLUTTER = 30.0
 """Contrast of the moving background, of 255."""
-DISTRACTORS = (1, 3)
+DISTRACTORS = (0, 2)
 """Least and most silent shapes that drift behind the object."""
 DISTRACTOR_RADIUS = (3.0, 6.0)
 """Range of their radius in pixels."""
