@@ -37,7 +37,12 @@ def trained(preset: str, seed: int, corpus: Path, runs: Path, quick: bool) -> di
 
 def measured(preset: str, seed: int, corpus: Path, run: Path, quick: bool) -> dict[str, Any]:
     """Train a run and probe it; minutes are those of training, with its last evaluation."""
-    settings = [f"seed={seed}", f"data.corpus={corpus}", "evaluation.every=0"]
+    settings = [
+        f"seed={seed}",
+        f"data.corpus={corpus}",
+        "evaluation.every=0",
+        "evaluation.tasks=[retrieve, geometry]",
+    ]
     config = api.configure(preset, settings=[*settings, *(QUICK if quick else ())])
     began = time.monotonic()
     api.pretrain(config, run)
