@@ -140,7 +140,7 @@ def dry_run(config: RunConfig) -> Estimate:
     device = _prepare_machine(config)
     data = open_data(config)
     plan = Plan.of(config, len(data.train))
-    inputs = fit_inputs(config, data.train, worker_count(config))
+    inputs = fit_inputs(config, data, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
     clips = training_clips(config, data, plan, parts)
     return estimate(config, parts, clips, plan, device, worker_count(config))
@@ -149,7 +149,9 @@ def dry_run(config: RunConfig) -> Estimate:
 def training_clips(config: RunConfig, data: Data, plan: Plan, parts: Parts) -> TrainingClips:
     """The clips of a run, by number of micro-batch."""
     views = parts.method.needs.views
-    return TrainingClips(data.train, clip_settings(config), batch=plan.micro, views=views)
+    return TrainingClips(
+        data.train, clip_settings(config), batch=plan.micro, views=views, source=data.source
+    )
 
 
 def pretrain(
@@ -195,7 +197,7 @@ def _train(
 ) -> Mapping[str, float]:
     workers = worker_count(config)
     _describe(log, config, data, device)
-    inputs = fit_inputs(config, data.train, workers) if state is None else blank_inputs(config)
+    inputs = fit_inputs(config, data, workers) if state is None else blank_inputs(config)
     parts = build_parts(config, inputs, len(data.train), device)
     if state is None:
         log.note(f"statistics of sound taken over {inputs.clips} clips")
@@ -340,7 +342,7 @@ def evaluate(
     encoders = [loaded.encoder]
     if baseline:
         encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
-    evaluator = _evaluator(config, open_data(config), loaded.inputs, progress)
+    evaluator = _evaluator(config, open_data(config, once=True), loaded.inputs, progress)
     rows = evaluator.rows(("retrieve", "geometry") if task == "retrieve" else (task,), encoders)
     if not any(row.task == task for row in rows):
         raise ValueError(_nothing(task))
@@ -364,7 +366,7 @@ def evaluate(
 def embed_held_out(run: Path) -> tuple[Features, Instances]:
     """Embeddings of the run's held-out gallery, and the instances that its rows name."""
     loaded = load_run(run, choose_device(read_config(run).device))
-    data = open_data(loaded.config)
+    data = open_data(loaded.config, once=True)
     evaluator = _evaluator(loaded.config, data, loaded.inputs)
     return evaluator.gallery_features([loaded.encoder])[0], data.held_out
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from earsight.media import decode as decode_module
 from earsight.media import frames as frames_module
+from earsight.media import session as session_module
 from earsight.media.decode import decode
 from earsight.media.types import ClipRequest, MediaError, VideoRequest
 
@@ -126,7 +127,7 @@ def test_opening_without_probing_changes_nothing(
         path=str(path), video=(VideoRequest(start=0.4, fps=9.0, frames=8, size=(96, 128)),)
     )
     quick = decode(request)
-    monkeypatch.setattr(decode_module, "_TOLD_BY_HEADER", frozenset())
+    monkeypatch.setattr(session_module, "_TOLD_BY_HEADER", frozenset())
     np.testing.assert_array_equal(quick.video[0], decode(request).video[0])
 
 
@@ -191,7 +192,7 @@ def test_order_not_told_by_the_header_is_found_by_probing(
     original = decode_module._decode
 
     def spying(*args: Any, **kwargs: Any) -> Any:
-        probing.append(kwargs["probing"])
+        probing.append(args[-1].probing)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(decode_module, "_decode", spying)
@@ -209,13 +210,13 @@ def test_several_requests_share_one_pass(
     path = make.write(media / "several.mp4", make.Video(ticks=range(200), b_frames=2))
     starts = [7.0, 0.5, 0.9, 0.52, 9.95]
     reads: list[Any] = []
-    original = decode_module.PacketReader.read
+    original = session_module.PacketReader.read
 
     def counting(self: Any, video: Any, audio: Any) -> Any:
         reads.append(video)
         return original(self, video, audio)
 
-    monkeypatch.setattr(decode_module.PacketReader, "read", counting)
+    monkeypatch.setattr(session_module.PacketReader, "read", counting)
     requests = tuple(VideoRequest(start=s, fps=10.0, frames=4, size=(48, 64)) for s in starts)
     clip = decode(ClipRequest(path=str(path), video=requests))
     found = [[make.number_of(image) for image in video] for video in clip.video]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from earsight.media import decode as decode_module
+from earsight.media import session as session_module
 from earsight.media.decode import decode
 from earsight.media.sound import native_span, resample, to_mono
 from earsight.media.types import AudioRequest, ClipRequest, Limits, MediaError, VideoRequest
@@ -157,12 +157,12 @@ def test_files_that_cannot_be_searched_are_read_from_the_beginning(
     path = make.write(media / "unsearchable.mp4", make.Audio(seconds=4.0, options=AAC))
     requests = tuple(AudioRequest(start=s, duration=0.5, rate=24000) for s in (3.0, 0.5))
     searched = decode(ClipRequest(path=str(path), audio=requests)).audio
-    original = decode_module.PacketReader._seek
+    original = session_module.PacketReader._seek
 
     def failing(self: Any, video: Any, audio: Any, back: float) -> bool | None:
         return None if self._searching else original(self, video, audio, back)
 
-    monkeypatch.setattr(decode_module.PacketReader, "_seek", failing)
+    monkeypatch.setattr(session_module.PacketReader, "_seek", failing)
     read = decode(ClipRequest(path=str(path), audio=requests)).audio
     for got, expected in zip(read, searched, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-3)
@@ -199,7 +199,7 @@ def test_opening_without_probing_changes_nothing(
     path = media / f"probing-{name}"
     make.write(path, make.Video(), make.Audio(seconds=3.0, **LOSSY[name]))
     quick = heard(path, 0.8, 1.0, 16000)
-    monkeypatch.setattr(decode_module, "_TOLD_BY_HEADER", frozenset())
+    monkeypatch.setattr(session_module, "_TOLD_BY_HEADER", frozenset())
     np.testing.assert_array_equal(quick, heard(path, 0.8, 1.0, 16000))
 
 

@@ -27,6 +27,9 @@ class DataConfig:
         max_pixels: largest width × height of a picture that is decoded.
         timeout: seconds that one clip may take to decode.
         block: neighbours read together (1 for loose files).
+        cache: decode each clip once and keep it: in ``memory`` that all processes share, on
+            ``disk``, or on the ``device`` (which also resizes there); ``none`` decodes anew.
+        cache_folder: where the cache on disk lies; empty for a folder beside the manifest.
     """
 
     corpus: str = ""
@@ -39,6 +42,8 @@ class DataConfig:
     max_pixels: int = 8192 * 8192
     timeout: float = 30.0
     block: int = 1
+    cache: Literal["none", "memory", "disk", "device"] = "none"
+    cache_folder: str = ""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -48,6 +53,8 @@ class DataConfig:
         yield from _within(self, 0, 1, "holdout", "max_failures")
         if self.timeout <= 0:
             yield "timeout: must be positive seconds"
+        if self.cache_folder and self.cache != "disk":
+            yield "cache_folder: has no effect unless cache is disk"
 
 
 @section

@@ -25,6 +25,8 @@ class Instances:
     Attributes:
         key: ``(N,)`` uint64.
         path: ``N`` absolute paths.
+        size: ``(N,)`` int64, bytes of the file when it was scanned.
+        mtime_ns: ``(N,)`` int64, when it had last been changed.
         group: ``(N,)`` objects (str).
         start: ``(N,)`` float64, where the instance starts in its file.
         end: ``(N,)`` float64, where it ends.
@@ -46,6 +48,8 @@ class Instances:
 
     key: NDArray[np.uint64]
     path: list[str]
+    size: Ints
+    mtime_ns: Ints
     group: NDArray[np.object_]
     start: Floats
     end: Floats
@@ -96,6 +100,8 @@ def instances(corpus: Corpus, mask: NDArray[np.bool_] | None = None) -> Instance
     return Instances(
         key=chosen.column("key"),
         path=chosen.absolutes(),
+        size=chosen.column("size"),
+        mtime_ns=chosen.column("mtime_ns"),
         group=chosen.column("group"),
         start=chosen.column("start"),
         end=chosen.column("end"),

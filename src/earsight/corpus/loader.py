@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from earsight.config import AudioConfig, DataConfig, VideoConfig
-from earsight.corpus.batch import Batch, Failure, View
+from earsight.corpus.batch import Batch, Failure
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
 from earsight.corpus.sampling import (
@@ -23,9 +24,9 @@ from earsight.corpus.sampling import (
     replacement,
     training_requests,
 )
+from earsight.corpus.sources import Files, Source
 from earsight.errors import RunError
-from earsight.media.decode import decode
-from earsight.media.types import Clip, ClipRequest, Limits, MediaError
+from earsight.media.types import ClipRequest, Limits, MediaError
 
 _REPLACEMENTS = 20
 _SHARED_MEMORY = "/dev/shm"
@@ -57,12 +58,19 @@ class TrainingClips(Dataset[Batch]):
     """
 
     def __init__(
-        self, instances: Instances, settings: ClipSettings, *, batch: int, views: int
+        self,
+        instances: Instances,
+        settings: ClipSettings,
+        *,
+        batch: int,
+        views: int,
+        source: Source | None = None,
     ) -> None:
         self.instances = instances
         self.settings = settings
         self.batch = batch
         self.views = views
+        self.source = source or Files()
         self.order = Order(seed=settings.seed, size=len(instances), block=settings.data.block)
         self.heartbeat: Heartbeat | None = None
 
@@ -71,7 +79,7 @@ class TrainingClips(Dataset[Batch]):
         row = self.order.rows(index)
         requests = self._requests(row, index)
         failures: list[Failure] = []
-        clips: list[Clip] = []
+        clips: list[Any] = []
         for at in range(self.batch):
             clip = self._decode(row[at], requests[at], failures)
             for attempt in range(1, _REPLACEMENTS + 1):
@@ -86,7 +94,7 @@ class TrainingClips(Dataset[Batch]):
                 raise LoaderError(_hopeless(failures))
             clips.append(clip)
         samples = round(self.settings.audio.stretch[1] * self.settings.audio.rate)
-        return _collate(self.instances, row, index, requests, clips, failures, samples)
+        return _collate(self.source, self.instances, row, index, requests, clips, failures, samples)
 
     def _requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[ClipRequest]:
         return training_requests(
@@ -99,7 +107,7 @@ class TrainingClips(Dataset[Batch]):
             audio=self.settings.audio,
         )
 
-    def _decode(self, row: int, request: ClipRequest, failures: list[Failure]) -> Clip | None:
+    def _decode(self, row: int, request: ClipRequest, failures: list[Failure]) -> Any:
         return _decode(self, self.instances, int(row), request, failures)
 
 
@@ -117,12 +125,14 @@ class EvaluationClips(Dataset[Batch]):
         rows: NDArray[np.int64],
         batch: int,
         clips: int,
+        source: Source | None = None,
     ) -> None:
         self.instances = instances
         self.settings = settings
         self.rows = rows
         self.batch = batch
         self.clips = clips
+        self.source = source or Files()
         self.heartbeat: Heartbeat | None = None
 
     def __len__(self) -> int:
@@ -146,7 +156,8 @@ class EvaluationClips(Dataset[Batch]):
         clips = [clip for clip in decoded if clip is not None]
         kept = [requests[at] for at in good]
         samples = round(self.settings.audio.duration * self.settings.audio.rate)
-        return _collate(self.instances, row[good], row[good], kept, clips, failures, samples)
+        chosen = row[good]
+        return _collate(self.source, self.instances, chosen, chosen, kept, clips, failures, samples)
 
 
 def _decode(
@@ -155,11 +166,12 @@ def _decode(
     row: int,
     request: ClipRequest,
     failures: list[Failure],
-) -> Clip | None:
+) -> Any:
+    """What the source reads of a row; None where it cannot, with the failure noted."""
     if clips.heartbeat is not None:
         clips.heartbeat.beat(row)
     try:
-        return decode(request, clips.settings.limits)
+        return clips.source.read(int(instances.key[row]), request, clips.settings.limits)
     except MediaError as error:
         key = key_text(int(instances.key[row]))
         failures.append(Failure(key=key, path=request.path, reason=str(error)))
@@ -175,34 +187,25 @@ def _hopeless(failures: Sequence[Failure]) -> str:
 
 
 def _collate(
+    source: Source,
     instances: Instances,
     row: NDArray[np.int64],
     index: NDArray[np.int64],
     requests: Sequence[ClipRequest],
-    clips: Sequence[Clip],
+    clips: Sequence[Any],
     failures: Sequence[Failure],
     samples: int,
 ) -> Batch:
     views = len(requests[0].video) if requests else 0
     has_audio = instances.has_audio[row]
     return Batch(
-        views=tuple(_view(view, clips, samples) for view in range(views)),
+        views=tuple(source.view(view, clips, samples) for view in range(views)),
         row=torch.from_numpy(row.copy()),
         index=torch.from_numpy(index.copy()),
         start=torch.tensor([r.video[0].start for r in requests], dtype=torch.float64),
         has_audio=torch.from_numpy(has_audio.copy()),
         failures=tuple(failures),
     )
-
-
-def _view(view: int, clips: Sequence[Clip], samples: int) -> View:
-    """Pictures keep the layout of decoding; sound that is missing is silence."""
-    frames = torch.from_numpy(np.stack([clip.video[view] for clip in clips]))
-    sound = np.zeros((len(clips), samples), np.float32)
-    for at, clip in enumerate(clips):
-        if clip.audio:
-            sound[at] = clip.audio[view]
-    return {"video": frames.permute(0, 4, 1, 2, 3), "audio": torch.from_numpy(sound)}
 
 
 class Heartbeat:
@@ -240,7 +243,7 @@ def load(
     Raises:
         LoaderError: too little shared memory, a decode that hangs, or too many bad files in a row.
     """
-    if workers == 0 or not len(numbers):
+    if workers == 0 or not len(numbers) or not clips.source.shareable:
         for number in numbers:
             yield clips[number]
         return

@@ -86,7 +86,7 @@ def evaluation_requests(
     instances: Instances, row: Ints, *, clips: int, video: VideoConfig, audio: AudioConfig
 ) -> list[ClipRequest]:
     """One request per row: evenly spaced clips, the centre crop of the short side / 0.875."""
-    low, high = _video_span(instances, row)
+    low, high = video_span(instances, row)
     latest = np.maximum(low, high - video.duration)
     places = [0.5] if clips == 1 else np.linspace(0, 1, clips)
     starts = [low + place * (latest - low) for place in places]
@@ -106,7 +106,8 @@ def evaluation_requests(
     ]
 
 
-def _video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
+def video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
+    """First and last times ``(B,)`` of the pictures within the instances."""
     low = np.maximum(instances.start[row], instances.video_start[row])
     high = np.minimum(instances.end[row], instances.video_end[row])
     return low, np.maximum(low, high)
@@ -115,16 +116,21 @@ def _video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
 def _random_start(
     instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
 ) -> Floats:
-    low, high = _video_span(instances, row)
+    low, high = video_span(instances, row)
     room = np.maximum(0.0, high - low - video.duration)
     return low + room * random.uniform(seed, "start", index, view)
 
 
 def _audio_start(instances: Instances, row: Ints, wanted: Floats, seconds: float) -> Floats:
     """``wanted``, moved as little as needed for the sound to lie within the instance."""
-    low = np.maximum(instances.start[row], instances.audio_start[row])
-    high = np.minimum(instances.end[row], instances.audio_end[row])
+    low, high = audio_span(instances, row)
     return np.clip(wanted, low, np.maximum(low, high - seconds))
+
+
+def audio_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
+    """First and last times ``(B,)`` of the sound within the instances."""
+    low = np.maximum(instances.start[row], instances.audio_start[row])
+    return low, np.minimum(instances.end[row], instances.audio_end[row])
 
 
 def _random_boxes(

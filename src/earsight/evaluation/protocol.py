@@ -108,7 +108,12 @@ class Evaluator:
         clips: int,
     ) -> list[Features]:
         dataset = EvaluationClips(
-            instances, clip_settings(self.config), rows=rows, batch=_BATCH, clips=clips
+            instances,
+            clip_settings(self.config),
+            rows=rows,
+            batch=_BATCH,
+            clips=clips,
+            source=self.data.source,
         )
         numbers = range(len(dataset))
         batches = load(dataset, numbers, self.config.data, workers=self.workers)

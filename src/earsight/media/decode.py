@@ -8,31 +8,24 @@ no one wants to see and no other picture needs are not decoded.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Protocol
 
-from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from earsight.media.frames import Target, decode_video
-from earsight.media.open import Deadline, open_media
-from earsight.media.packets import PacketReader, Unsearchable, Window
+from earsight.media.frames import Target, decode_video, tick_shown
+from earsight.media.packets import Window
 from earsight.media.picture import Converter
-from earsight.media.sound import Samples, Track, decode_audio, native_span, preroll
-from earsight.media.streams import Unprobed, check_header, check_rate, choose, seconds_per_tick
-from earsight.media.types import Clip, ClipRequest, Limits, MediaError
+from earsight.media.session import OpenFile, read_file
+from earsight.media.sound import Samples, Track, as_floats, audio_window, decode_audio, native_span
+from earsight.media.streams import seconds_per_tick
+from earsight.media.types import Clip, ClipRequest, Limits
 
 _GAP = 1.0
 """Seconds between two spans above which a seek is cheaper than reading on."""
 
-_TOLERANCE = 1e-3
-"""Largest tolerance, in seconds, when a frame's time is compared with a wanted time."""
-
 _ROUNDING = 1e-6
 """How far a box may reach over the picture's edge."""
-
-_TOLD_BY_HEADER = frozenset({".mp4", ".m4v", ".m4a", ".mov"})
-"""Files whose header tells all that is needed, as a rule."""
 
 
 class Decoder(Protocol):
@@ -57,7 +50,8 @@ def decode(request: ClipRequest, limits: Limits | None = None) -> Clip:
 
     Frame ``i`` is the last one whose time is at most ``start + i / fps`` (within half a tick of the
     stream's clock, at most 1 ms); the first frame stands in before it, the last one after it.
-    Results do not depend on where decoding began.
+    Results do not depend on where decoding began, but for the noise with which AAC and Opus fill
+    bands (their decoders draw it as they go).
 
     Args:
         request: the file, the spans and boxes.
@@ -72,60 +66,61 @@ def decode(request: ClipRequest, limits: Limits | None = None) -> Clip:
         MediaError: the file cannot be read, lacks a wanted stream, or shows no picture.
     """
     limits = limits or Limits()
-    _check(request)
-    deadline = Deadline(limits.seconds)
-    probing = Path(request.path).suffix.lower() not in _TOLD_BY_HEADER
-    searching = True
-    while True:
-        try:
-            return _decode(request, limits, deadline, probing=probing, searching=searching)
-        except Unprobed:
-            assert not probing
-            probing = True
-        except Unsearchable:
-            assert searching
-            searching = False
+    check_request(request)
+    return read_file(
+        request.path,
+        partial(_decode, request, limits),
+        video=bool(request.video),
+        audio=bool(request.audio),
+        video_stream=request.video_stream,
+        audio_stream=request.audio_stream,
+        limits=limits,
+    )
 
 
-def _decode(
-    request: ClipRequest, limits: Limits, deadline: Deadline, *, probing: bool, searching: bool
-) -> Clip:
+def _decode(request: ClipRequest, limits: Limits, file: OpenFile) -> Clip:
     converters = [Converter(wanted, limits) for wanted in request.video]
     sounds: dict[int, Samples] = {}
-    with open_media(request.path, limits, probing=probing) as container:
-        chosen = choose(container, limits, request.video_stream, request.audio_stream)
-        if request.video and chosen.video is None:
-            raise MediaError("has no picture: it holds no video stream")
-        if request.audio and chosen.audio is None:
-            raise MediaError("has no sound: it holds no audio stream")
-        if not probing:
-            check_header(chosen)
-        check_rate(chosen)
-        reader = PacketReader(container, chosen, deadline, searching=searching)
-        for group in _groups(request, _GAP if searching else math.inf):
-            targets: list[Target] = []
-            track: Track | None = None
-            seen = heard = None
-            if group.video and chosen.video is not None:
-                targets = _targets(request, group, converters, chosen.video, chosen.zero)
-                seen = Window(targets[0].tick, targets[-1].tick)
-            if group.audio and chosen.audio is not None:
-                track = _track(request, group, chosen.audio, chosen.zero, probing)
-                heard = _heard(track, chosen.audio)
-            packets = reader.read(seen, heard)
-            if chosen.audio is not None and track is not None:
-                decode_audio(chosen.audio, packets.audio, track, deadline)
-                for i in group.audio:
-                    sounds[i] = track.cut(request.audio[i], chosen.zero)
-            if chosen.video is not None and targets:
-                decode_video(chosen.video, packets.video, targets, deadline, probed=probing)
+    for group in _groups(request, _GAP if file.searching else math.inf):
+        _decode_group(request, group, converters, sounds, file)
     return Clip(
         video=tuple(converter.pixels for converter in converters),
         audio=tuple(sounds[i] for i in range(len(request.audio))),
     )
 
 
-def _check(request: ClipRequest) -> None:
+def _decode_group(
+    request: ClipRequest,
+    group: _Group,
+    converters: Sequence[Converter],
+    sounds: dict[int, Samples],
+    file: OpenFile,
+) -> None:
+    """One seek and one pass: pictures go into ``converters``, sound into ``sounds``."""
+    video, audio, zero = file.chosen.video, file.chosen.audio, file.chosen.zero
+    targets: list[Target] = []
+    track: Track | None = None
+    seen = listened = None
+    if group.video and video is not None:
+        targets = _targets(request, group, converters, video, zero)
+        seen = Window(targets[0].tick, targets[-1].tick)
+    if group.audio and audio is not None:
+        rate = audio.codec_context.sample_rate
+        spans = [native_span(request.audio[i], rate, zero) for i in group.audio]
+        first, last = min(first for first, _ in spans), max(last for _, last in spans)
+        track = Track(audio, first, last, probed=file.probing)
+        listened = audio_window(track, audio)
+    packets = file.reader.read(seen, listened)
+    if audio is not None and track is not None:
+        decode_audio(audio, packets.audio, track, file.deadline)
+        for i in group.audio:
+            sounds[i] = as_floats(track.cut(request.audio[i], zero))
+    if video is not None and targets:
+        decode_video(video, packets.video, targets, file.deadline, probed=file.probing)
+
+
+def check_request(request: ClipRequest) -> None:
+    """Raise ValueError where a request makes no sense."""
     for wanted in request.video:
         x0, y0, x1, y1 = wanted.box
         if wanted.frames < 1 or not 0 < wanted.fps < math.inf or min(wanted.size) < 1:
@@ -164,27 +159,9 @@ def _targets(
     zero: float,
 ) -> list[Target]:
     per_tick = seconds_per_tick(stream)
-    shift = zero + min(per_tick / 2, _TOLERANCE)
-    targets = []
-    for i in group.video:
-        wanted = request.video[i]
-        for slot in range(wanted.frames):
-            time = wanted.start + slot / wanted.fps + shift
-            targets.append(Target(math.floor(time / per_tick), converters[i], slot))
+    targets = [
+        Target(tick_shown(request.video[i], slot, per_tick, zero), converters[i], slot)
+        for i in group.video
+        for slot in range(request.video[i].frames)
+    ]
     return sorted(targets, key=lambda target: target.tick)
-
-
-def _track(
-    request: ClipRequest, group: _Group, stream: AudioStream, zero: float, probed: bool
-) -> Track:
-    rate = stream.codec_context.sample_rate
-    spans = [native_span(request.audio[i], rate, zero) for i in group.audio]
-    first, last = min(first for first, _ in spans), max(last for _, last in spans)
-    return Track(stream, first, last, probed=probed)
-
-
-def _heard(track: Track, stream: AudioStream) -> Window:
-    per_tick = seconds_per_tick(stream)
-    start = track.first / track.rate - preroll(stream)
-    end = track.last / track.rate
-    return Window(math.floor(start / per_tick), math.ceil(end / per_tick))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,12 +14,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from earsight.media.open import Deadline
+from earsight.media.packets import Window
 from earsight.media.picture import Converter
 from earsight.media.streams import Unprobed
-from earsight.media.types import MediaError
+from earsight.media.types import MediaError, VideoRequest
 
 _NONREF_EXACT = frozenset({"h264", "hevc"})
 """Decoders known to leave out pictures that none refers to without a change to the others."""
+
+
+_TOLERANCE = 1e-3
+"""Largest tolerance, in seconds, when a frame's time is compared with a wanted time."""
 
 
 class Target(NamedTuple):
@@ -27,6 +33,19 @@ class Target(NamedTuple):
     tick: int
     converter: Converter
     slot: int
+
+
+def tick_shown(wanted: VideoRequest, slot: int, per_tick: float, zero: float) -> int:
+    """The last tick at which the frame for ``slot`` of a request may begin.
+
+    Args:
+        wanted: the request.
+        slot: which of its frames.
+        per_tick: seconds per tick of the stream's clock.
+        zero: the file's zero on that clock, in seconds.
+    """
+    time = wanted.start + slot / wanted.fps + zero + min(per_tick / 2, _TOLERANCE)
+    return math.floor(time / per_tick)
 
 
 def decode_video(
@@ -80,6 +99,48 @@ def decode_video(
         assert last is not None
         target.converter.convert(last, target.slot)
     stream.codec_context.skip_frame = "DEFAULT"
+    stream.codec_context.flush_buffers()
+
+
+def decode_window(
+    stream: VideoStream,
+    packets: Sequence[Packet[Any]],
+    window: Window,
+    deadline: Deadline,
+    *,
+    probed: bool = True,
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Every frame that is shown at some tick of ``window``, with its time stamp, in that order.
+
+    The first may begin before the window; where the stream begins later, its first frame stands in
+    for what is missing.
+
+    Raises:
+        MediaError: as :func:`decode_video`.
+        Unprobed: likewise.
+    """
+    if not probed:
+        _check_order(stream, packets)
+    before: tuple[int, VideoFrame] | None = None
+    found = False
+    for frame in _frames(stream, packets, None, deadline):
+        time = frame.pts if frame.pts is not None else frame.dts
+        if time is None:
+            continue
+        if time > window.first and before is not None:
+            yield before
+            before, found = None, True
+        if time > window.last and found:
+            break
+        if time <= window.first:
+            before = time, frame
+        else:
+            yield time, frame
+            found = True
+    if before is not None:
+        yield before
+    elif not found:
+        raise MediaError("shows no picture that can be decoded at the wanted time")
     stream.codec_context.flush_buffers()
 
 

@@ -117,8 +117,12 @@ class Converter:
             networks want it.
     """
 
-    def __init__(self, request: VideoRequest, limits: Limits) -> None:
+    def __init__(
+        self, request: VideoRequest, limits: Limits, turn: Orientation | None = None
+    ) -> None:
+        """Make room for the pictures; ``turn`` is their orientation if frames do not tell it."""
         self._request = request
+        self._turn = turn
         self._limits = limits
         self._planes = np.empty((3, request.frames, *request.size), np.uint8)
         self._frame: VideoFrame | None = None
@@ -157,7 +161,7 @@ class Converter:
 
     def _build(self, frame: VideoFrame) -> None:
         check_pixels(frame.width, frame.height, self._limits)
-        request, turn = self._request, orientation_of(frame)
+        request, turn = self._request, self._turn or orientation_of(frame)
         x, y, w, h = pixel_box(turn.coded(request.box), frame.width, frame.height)
         if not _crops_anywhere(frame.format):
             end = min(x + w + (x + w) % 2, frame.width)

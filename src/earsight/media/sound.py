@@ -16,10 +16,14 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from earsight.media.open import Deadline
+from earsight.media.packets import Window
 from earsight.media.streams import Unprobed, seconds_per_tick
 from earsight.media.types import AudioRequest, MediaError
 
 Samples = NDArray[np.float32]
+Steps = NDArray[np.int16]
+
+_STEPS = np.float32(2**15)
 
 _EDGE = 32
 """Samples, at the lower of the two rates, that the resampler sees on each side of a request: twice
@@ -50,15 +54,45 @@ def preroll(stream: AudioStream) -> float:
     return 0.25
 
 
+def first_sample(request: AudioRequest, zero: float) -> int:
+    """Where a request begins: sample ``n`` at its rate is heard ``n / rate`` on the stream's clock.
+
+    Samples lie on this grid whatever is asked for, so that requests may be cut from one another.
+    """
+    return round((request.start + zero) * request.rate)
+
+
+def sample_count(request: AudioRequest) -> int:
+    """How many samples a request asks for."""
+    return round(request.duration * request.rate)
+
+
 def native_span(request: AudioRequest, rate: int, zero: float) -> tuple[int, int]:
-    """The stream's own samples ``[first, last)`` that a request needs, at the stream's rate."""
-    start = request.start + zero
+    """The stream's own samples ``[first, last)`` that a request needs, at the stream's rate.
+
+    Where the rates differ, ``first`` also lies on the grid of the request's rate.
+    """
+    begin = first_sample(request, zero)
+    end = begin + sample_count(request)
     if rate == request.rate:
-        first = round(start * rate)
-        return first, first + round(request.duration * rate)
+        return begin, end
     edge = math.ceil(_EDGE * max(1.0, rate / request.rate))
-    first = math.floor(start * rate) - edge
-    return first, math.ceil((start + request.duration) * rate) + edge + 1
+    unit = rate // math.gcd(rate, request.rate)
+    first = (begin * rate // request.rate - edge) // unit * unit
+    return first, -(-end * rate // request.rate) + edge + 1
+
+
+def audio_window(track: Track, stream: AudioStream) -> Window:
+    """The window of a stream that has to be decoded to fill a track."""
+    per_tick = seconds_per_tick(stream)
+    start = track.first / track.rate - preroll(stream)
+    end = track.last / track.rate
+    return Window(math.floor(start / per_tick), math.ceil(end / per_tick))
+
+
+def as_floats(samples: Steps) -> Samples:
+    """Samples of 16 bits as float32 in [-1, 1)."""
+    return samples.astype(np.float32) * np.float32(1 / _STEPS)
 
 
 @dataclass
@@ -182,17 +216,16 @@ class Track:
             return on_grid
         return self._next if follows and self._next is not None else round(place)
 
-    def cut(self, request: AudioRequest, zero: float) -> Samples:
-        """The samples of a request, ``(round(duration * rate),)`` float32."""
+    def cut(self, request: AudioRequest, zero: float) -> Steps:
+        """The samples of a request, ``(round(duration * rate),)`` int16."""
         first, last = native_span(request, self.rate, zero)
-        native = self.samples()[first - self.first : last - self.first]
-        count = round(request.duration * request.rate)
-        if self.rate == request.rate:
-            return np.clip(native, -1.0, 1.0)
-        skip = round((request.start + zero - first / self.rate) * request.rate)
-        resampled = resample(native, self.rate, request.rate)[skip : skip + count]
-        assert len(resampled) == count
-        return np.clip(resampled, -1.0, 1.0)
+        found = self.samples()[first - self.first : last - self.first]
+        if self.rate != request.rate:
+            skip = first_sample(request, zero) - first * request.rate // self.rate
+            found = resample(found, self.rate, request.rate)[skip : skip + sample_count(request)]
+        assert len(found) == sample_count(request)
+        steps: Steps = np.rint(np.clip(found * _STEPS, -_STEPS, _STEPS - 1)).astype(np.int16)
+        return steps
 
 
 def to_mono(planes: Sequence[NDArray[Any]], name: str, channels: int) -> Samples:

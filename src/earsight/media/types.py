@@ -52,7 +52,8 @@ class VideoRequest:
 class AudioRequest:
     """Sound wanted of a file: ``round(duration * rate)`` mono samples from ``start`` seconds on.
 
-    What lies before the first or after the last sample of the stream is silence.
+    What lies before the first or after the last sample of the stream is silence. Samples are placed
+    on the grid of the rate, counted from the stream's own zero, and rounded to 16 bits.
     """
 
     start: float
@@ -86,7 +87,7 @@ class Clip:
     Attributes:
         video: per request ``(T, H, W, 3)`` uint8, RGB; a view of memory laid out as
             ``(3, T, H, W)``, so that ``transpose(3, 0, 1, 2)`` is contiguous.
-        audio: per request ``(samples,)`` float32 in [-1, 1].
+        audio: per request ``(samples,)`` float32 in [-1, 1), in steps of 16 bits.
     """
 
     video: tuple[NDArray[np.uint8], ...] = ()

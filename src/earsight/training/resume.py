@@ -24,6 +24,7 @@ FREE = (
     "data.prefetch",
     "data.timeout",
     "data.max_failures",
+    "data.cache",
     "evaluation.",
     "log.",
     "train.keep",

@@ -9,12 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from earsight.config import METHODS, RunConfig
+from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
+from earsight.corpus.device_cache import DeviceCache
 from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import ClipSettings, EvaluationClips, load
 from earsight.corpus.manifest import read
+from earsight.corpus.sources import Files, Source
 from earsight.corpus.split import assign, usable
 from earsight.encoders.pair import Pair, build_pair
 from earsight.methods.base import Method
+from earsight.training.devices import choose_device, worker_count
 from earsight.training.loop import Parts, make_optimizer
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.inputs import Inputs
@@ -29,16 +33,22 @@ _STATISTICS_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The usable instances of a corpus, on both sides of its split."""
+    """The usable instances of a corpus, on both sides of its split, and where clips come from."""
 
     train: Instances
     held_out: Instances
     left_out: Mapping[str, int]
     split: str
+    source: Source
 
 
-def open_data(config: RunConfig) -> Data:
-    """Read the manifest, leave out what cannot be used, and split by group.
+def open_data(config: RunConfig, *, once: bool = False, progress: Progress | None = None) -> Data:
+    """Read the manifest, leave out what cannot be used, split by group, and fill the cache if any.
+
+    Args:
+        config: the run's settings.
+        once: clips are read only once, so it is not worth while to fill memory with them.
+        progress: told of clips decoded into the cache.
 
     Raises:
         ValueError: no manifest is named, nothing is usable, or files are gone since the scan.
@@ -58,14 +68,38 @@ def open_data(config: RunConfig) -> Data:
             "scan a folder of videos with sound"
         )
     split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
-    data = Data(
-        train=instances(corpus, split.train),
-        held_out=instances(corpus, split.held_out),
+    train, held_out = instances(corpus, split.train), instances(corpus, split.held_out)
+    _check_files(config, train)
+    both = instances(corpus, split.train | split.held_out)
+    return Data(
+        train=train,
+        held_out=held_out,
         left_out=chosen.left_out,
         split=split.source,
+        source=_open_source(config, both, once, progress),
     )
-    _check_files(config, data.train)
-    return data
+
+
+def _open_source(
+    config: RunConfig, both: Instances, once: bool, progress: Progress | None
+) -> Source:
+    """Where the clips of both splits come from."""
+    cache = config.data.cache
+    if cache == "none" or (once and cache != "disk"):
+        return Files()
+    order = Order(
+        instances=both,
+        video=config.video,
+        audio=config.audio,
+        limits=clip_settings(config).limits,
+        workers=worker_count(config),
+        progress=progress,
+    )
+    if cache == "disk":
+        folder = config.data.cache_folder or f"{config.data.corpus}.cache"
+        return cache_on_disk(order, Path(folder))
+    in_memory = cache_in_memory(order)
+    return in_memory if cache == "memory" else DeviceCache(in_memory, choose_device(config.device))
 
 
 def _check_files(config: RunConfig, train: Instances) -> None:
@@ -118,21 +152,23 @@ def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
     return sounding[seed % step :: step][:STATISTICS_CLIPS]
 
 
-def fit_inputs(config: RunConfig, train: Instances, workers: int) -> Inputs:
+def fit_inputs(config: RunConfig, data: Data, workers: int) -> Inputs:
     """Inputs with the mean and deviation per frequency of a sample of the training instances.
 
     Raises:
         ValueError: no instance has sound.
     """
-    rows = statistics_rows(train, config.seed)
+    rows = statistics_rows(data.train, config.seed)
     # Pictures are not needed: the smallest that can be asked for.
     settings = replace(clip_settings(config), video=replace(config.video, frames=1, size=8))
-    clips = EvaluationClips(train, settings, rows=rows, batch=_STATISTICS_BATCH, clips=1)
+    clips = EvaluationClips(
+        data.train, settings, rows=rows, batch=_STATISTICS_BATCH, clips=1, source=data.source
+    )
     spectrogram = Spectrogram(config.audio)
     statistics = Statistics(config.audio.bands)
     for batch in load(clips, range(len(clips)), config.data, workers=workers):
         if len(batch):
-            statistics.update(spectrogram(batch.views[0]["audio"]))
+            statistics.update(spectrogram(batch.views[0]["audio"].cpu()))
     mean, std = statistics.finish()
     return Inputs(config.video, config.audio, mean=mean, std=std, clips=statistics.clips)
 
