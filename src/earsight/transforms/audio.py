@@ -64,9 +64,10 @@ class Spectrogram(nn.Module):
     """Log power spectrogram of a clip, of a fixed number of frames.
 
     Periodic Hann windows of ``window`` samples stand in the middle of ``n_fft``, centred on
-    multiples of the hop with the ends reflected. Of the ``n_fft/2 + 1`` bins of power, all are
-    kept, or the first, and the rest averaged in adjacent pairs. Then 10·log10(max(p, 1e-10)),
-    with no lower limit relative to the loudest.
+    multiples of the hop, with the ends reflected or followed by silence (``padding``). Of the
+    ``n_fft/2 + 1`` bins of power, all are kept, or the first, and the rest averaged in adjacent
+    pairs. Then 10·log10(max(p, 1e-10)); with ``top_db``, no level is more than that below the
+    highest of all frames of its own clip, those past the fixed number too.
     """
 
     window: Tensor
@@ -87,7 +88,7 @@ class Spectrogram(nn.Module):
     def forward(self, wave: Tensor, seconds: Tensor | None = None) -> Tensor:
         """Compute the spectrogram of the first seconds of each clip.
 
-        With ``seconds``, the log spectrogram of a clip's own first ``seconds`` (reflected at
+        With ``seconds``, the log spectrogram of a clip's own first ``seconds`` (padded at
         their own end; what follows in ``wave`` has no influence) is rescaled along time to the
         fixed frames: frame ``j`` is read at ``j·seconds/duration``, linearly between the two
         neighbours, and past the last frame the last is taken. Where ``seconds`` equals the
@@ -134,7 +135,7 @@ class Spectrogram(nn.Module):
                 f"({longest / self.config.rate:g} s at {self.config.rate} Hz); "
                 "read more, or fill up with silence"
             )
-        if shortest <= self.config.n_fft // 2:
+        if self.config.padding == "reflect" and shortest <= self.config.n_fft // 2:
             raise ValueError(
                 f"audio: a clip of {shortest} samples is too short for "
                 f"n_fft={self.config.n_fft}; take longer clips or a smaller n_fft"
@@ -151,7 +152,7 @@ class Spectrogram(nn.Module):
         weight = at - low
         plain = not weight.any()
         count = frames if plain else int(high.max()) + 1
-        levels = self._decibel(_reflected(wave, lengths, config.n_fft // 2), count)
+        levels = self._levels(wave, lengths, count)
         if plain:
             return levels
         start = np.arange(len(lengths))[:, None] * count
@@ -160,6 +161,23 @@ class Spectrogram(nn.Module):
         above = rows[to_device((start + high).ravel(), device, torch.int64)]
         share = to_device(weight.ravel(), device, torch.float32)[:, None]
         return below.lerp_(above, share).view(len(lengths), frames, -1)
+
+    def _levels(self, wave: Tensor, lengths: NDArray[np.int64], count: int) -> Tensor:
+        """The first ``count`` frames, ``(b, count, bands)``, before any rescaling."""
+        config = self.config
+        pad = _reflected if config.padding == "reflect" else _silent
+        padded = pad(wave, lengths, config.n_fft // 2)
+        if config.top_db is None:
+            return self._decibel(padded, count)
+        own = lengths // config.hop_samples + 1
+        levels = self._decibel(padded, int(own.max()))
+        beyond = np.arange(levels.shape[1]) >= own[:, None]
+        heard = levels
+        if beyond.any():
+            mask = to_device(beyond, wave.device, torch.bool)
+            heard = levels.masked_fill(mask[:, :, None], -torch.inf)
+        least = heard.amax((1, 2), keepdim=True) - config.top_db
+        return levels[:, :count].maximum(least)
 
     def _decibel(self, padded: Tensor, count: int) -> Tensor:
         """The first ``count`` frames, ``(b, count, bands)``, of padded clips."""
@@ -194,6 +212,18 @@ def _check_settings(config: AudioConfig, samples: int) -> None:
             f"audio.bands: {config.bands} bands cannot be made of n_fft={config.n_fft}; take an "
             f"n_fft that 4 divides, and {bins} bands (every bin) or {paired} (pairs averaged)"
         )
+
+
+def _silent(wave: Tensor, lengths: NDArray[np.int64], margin: int) -> Tensor:
+    """Clips with ``margin`` zeros before the first and after each one's own last sample."""
+    longest = int(lengths.max())
+    padded = torch.zeros((len(wave), longest + 2 * margin), device=wave.device)
+    padded[:, margin : margin + longest] = wave[:, :longest]
+    beyond = np.arange(longest) >= lengths[:, None]
+    if beyond.any():
+        mask = to_device(beyond, wave.device, torch.bool)
+        padded[:, margin : margin + longest].masked_fill_(mask, 0)
+    return padded
 
 
 def _reflected(wave: Tensor, lengths: NDArray[np.int64], margin: int) -> Tensor:
