@@ -111,6 +111,8 @@ class AudioConfig:
         bands: frequency bands kept.
         padding: what stands before the first sample and after the last: the sound mirrored
             (``reflect``) or silence (``zeros``).
+        precision: of the transform. In ``float32``, bins far below the loudest are off by
+            thousandths of a decibel; ``float64`` takes two to three times as long.
         top_db: decibels below a clip's loudest value at which its levels end; none for no limit.
         volume: range of the factor of loudness.
         jitter: largest distance in seconds between the starts of sound and picture.
@@ -125,6 +127,7 @@ class AudioConfig:
     hop: float = 0.02
     bands: int = 129
     padding: Literal["reflect", "zeros"] = "reflect"
+    precision: Literal["float32", "float64"] = "float32"
     top_db: float | None = None
     volume: Range = (0.9, 1.1)
     jitter: float = 0.5

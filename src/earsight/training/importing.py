@@ -36,6 +36,7 @@ _ASSUMED = (
     "audio.hop",
     "audio.bands",
     "audio.padding",
+    "audio.precision",
     "audio.top_db",
     "audio_encoder.strides",
     "method.video_to_audio",

@@ -109,10 +109,13 @@ class Spectrogram(nn.Module):
         config = self.config
         shape = (len(wave), config.frames, config.bands)
         result = torch.empty(shape, device=wave.device)
-        step = 1 if wave.device.type == "cpu" else max(1, len(wave))
+        exact = config.precision == "float64"
+        # MPS has no float64.
+        source = wave.cpu() if exact and wave.device.type == "mps" else wave
+        step = 1 if source.device.type == "cpu" else max(1, len(wave))
         for first in range(0, len(wave), step):
             clips = slice(first, first + step)
-            result[clips] = self._clips(wave[clips], lengths[clips])
+            result[clips] = self._clips(source[clips], lengths[clips])
         return result[:, None]
 
     def _lengths(self, wave: Tensor, seconds: Tensor | None) -> NDArray[np.int64]:
@@ -183,12 +186,16 @@ class Spectrogram(nn.Module):
         """The first ``count`` frames, ``(b, count, bands)``, of padded clips."""
         config = self.config
         padded = padded[:, : (count - 1) * config.hop_samples + config.n_fft]
+        window = self.window
+        if config.precision == "float64":
+            padded = padded.double()
+            window = torch.hann_window(config.window, dtype=padded.dtype, device=padded.device)
         spectrum = torch.stft(
             padded,
             config.n_fft,
             config.hop_samples,
             config.window,
-            self.window,
+            window,
             center=False,
             return_complex=True,
         ).transpose(1, 2)
@@ -196,7 +203,7 @@ class Spectrogram(nn.Module):
         if config.bands != power.shape[2]:
             pairs = torch.add(power[..., 1::2], power[..., 2::2]).mul_(0.5)
             power = torch.cat([power[..., :1], pairs], 2)
-        return power.clamp_(min=FLOOR).log10_().mul_(10)
+        return power.clamp_(min=FLOOR).log10_().mul_(10).float()
 
 
 def _check_settings(config: AudioConfig, samples: int) -> None:
