@@ -1,6 +1,11 @@
 """A small rendered corpus and settings that train on it in a second or two."""
 
+import json
+import math
+from pathlib import Path
+
 import pytest
+import torch
 
 from earsight import api
 from earsight.corpus.demo import render_demo
@@ -53,3 +58,68 @@ def finished(corpus, tmp_path_factory):
     config = api.configure("tiny", settings=[*SMALL, f"data.corpus={corpus}"])
     api.pretrain(config, run, quiet=True)
     return run
+
+
+RELEASED = Path(__file__).parents[1] / "../shared/avid_checkpoint_keys.json"
+
+
+@pytest.fixture(scope="session")
+def released_keys():
+    """Keys and shapes of a released checkpoint, as they were listed from one."""
+    if not RELEASED.exists():
+        pytest.skip("the list of released keys is not on this machine")
+    return json.loads(RELEASED.read_text())
+
+
+def random_weights(shapes, seed=0):
+    """Weights as a trained network has them: activations keep their size."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, shape in shapes.items():
+        if name.endswith("num_batches_tracked"):
+            weights[name] = torch.tensor(1000)
+        elif name.endswith("running_var") or (len(shape) == 1 and name.endswith("weight")):
+            weights[name] = torch.rand(shape, generator=generator) + 0.5
+        else:
+            fan_in = max(1, math.prod(shape[1:]))
+            weights[name] = torch.randn(shape, generator=generator) / fan_in**0.5
+    return weights
+
+
+def criterion_state(dim, *, cma, rows=6):
+    """The state of the criterion: banks, tables, normalisers and, for CMA, positives."""
+    state = {
+        "nce_average.view1_mem": torch.randn(rows, dim),
+        "nce_average.view2_mem": torch.randn(rows, dim),
+        "nce_average.multinomial.prob": torch.ones(rows - 1),
+        "nce_average.multinomial.alias": torch.zeros(rows - 1, dtype=torch.long),
+        "criterion.avg_exp_score": torch.tensor(2.5),
+    }
+    if cma:
+        state["nce_average.positive_set"] = torch.zeros(rows, 32, dtype=torch.long)
+        state["criterion.avg_exp_score"] = torch.tensor([2.0])
+        state["criterion_within.avg_exp_score"] = torch.tensor([4.0])
+        state["criterion_unset.avg_exp_score"] = torch.tensor(-1.0)
+    return state
+
+
+def scaled(shapes, width):
+    """The same network with another width of the first stage, and everything in proportion."""
+    return {n: [d * width // 64 if d >= 64 else d for d in shape] for n, shape in shapes.items()}
+
+
+@pytest.fixture
+def released(released_keys):
+    """A function that makes the content of a checkpoint in the released layout."""
+
+    def make(*, cma=False, width=4):
+        shapes = scaled(released_keys["model"], width)
+        parameters = {"state": {0: {"step": 3}}, "param_groups": [{"lr": 1e-4}]}
+        return {
+            "epoch": 200,
+            "model": random_weights(shapes),
+            "optimizer": parameters,
+            "train_criterion": criterion_state(2 * width, cma=cma),
+        }
+
+    return make

@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from earsight import cli
+from earsight.report.write import write_report
+from earsight.training.origin import notices
 
 
 def run(*arguments, cwd=None, **options):
@@ -47,7 +50,8 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["scan"], ["presets", "show"], ["pretrain"], ["evaluate"], ["demo"]]
+    "command",
+    [[], ["scan"], ["presets", "show"], ["pretrain"], ["evaluate"], ["import"], ["demo"]],
 )
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as left:
@@ -100,6 +104,63 @@ def test_scan_pretrain_evaluate(media, small, tmp_path, capsys):
     table = does(capsys, "evaluate", "knn", folder)
     assert "random init" in table
     assert "chance" in table
+
+
+def test_import_then_evaluate(released, corpus, tmp_path, capsys):
+    """The weights' terms are said with everything that is made of them."""
+    file, folder = tmp_path / "avid.pth", tmp_path / "run"
+    torch.save(released(cma=True), file)
+    tree = json.loads(
+        does(capsys, "import", "avid", file, "-o", folder, "video.size=64", "video.fps=8", "--json")
+    )
+    assert tree["run"] == str(folder)
+    assert tree["criterion"] == "AVID-CMA"
+    assert len(tree["keys"]["used"]) == 267 + 3
+    assert "train_criterion.nce_average.positive_set" in tree["keys"]["unused"]
+    assert tree["notices"] == list(notices(folder))
+    assert "CC BY-NC 4.0" in tree["notices"][0]
+    assert "not normalised" in tree["notices"][1]
+    code, text = fails(capsys, "evaluate", "retrieve", folder)
+    assert code == 2
+    assert "--corpus" in text
+    few = ("evaluation.gallery=4", "data.workers=0", "threads=1")
+    given = ("retrieve", folder, *few, "--corpus", corpus, "--no-baseline")
+    shown = does(capsys, "evaluate", *given)
+    assert "chance" in shown
+    assert "notice: imported from avid.pth, epoch 200: non-commercial licence" in shown
+    tree = json.loads(does(capsys, "evaluate", *given, "--json"))
+    assert tree["notices"] == list(notices(folder))
+    assert tree["weights"] == "run, imported from avid.pth, epoch 200"
+    kept = json.loads((folder / "evaluation" / "retrieve.json").read_text())
+    assert kept["details"]["notices"] == list(notices(folder))
+    write_report(folder, folder / "report.html")
+    page = (folder / "report.html").read_text()
+    assert "CC BY-NC 4.0" in page
+    assert "avid.pth, epoch 200" in page
+    assert "Learning rate" not in page
+
+
+def test_import_in_words(released, tmp_path, capsys):
+    file = tmp_path / "avid.pth"
+    torch.save(released(), file)
+    shown = does(capsys, "import", "avid", file, "-o", tmp_path / "run")
+    for said in (
+        "video_encoder.depth=18",
+        "method.partition_value=2.5",
+        "audio_encoder.strides=[2, 2, 2, 1]",
+        "267 weights of encoders and heads: used",
+        "optimizer.state: unused until",
+        "notice: imported from avid.pth",
+        "notice: no statistics",
+    ):
+        assert said in shown
+    code, text = fails(capsys, "import", "avid", file, "-o", tmp_path / "run")
+    assert code == 2
+    assert "exists already" in text
+    code, text = fails(capsys, "import", "avid", tmp_path / "none.pth", "-o", tmp_path / "other")
+    assert code == 2
+    assert "none.pth" in text
+    assert not (tmp_path / "other").exists()
 
 
 class TestBadInput:

@@ -58,6 +58,8 @@ def test_missing_choices_are_named():
         ({"train": {"keep": [1000]}}, "keep: epochs lie between"),
         ({"train": {"epochs": 0}}, "epochs: must be at least 1"),
         ({"optimizer": {"lr": 0.0}}, "lr: must be positive"),
+        ({"audio": {"top_db": 0.0}}, "top_db: must be positive decibels"),
+        ({"audio": {"padding": "edge"}}, "audio.padding: input should be 'reflect' or 'zeros'"),
         ({"optimizer": {"schedule": "constant", "milestones": []}}, "gamma: has no effect"),
         ({"optimizer": {"milestones": []}}, "milestones: the multistep schedule needs"),
         ({"video": {"crop_area": [1.0, 0.5]}}, "crop_area: must be two positive numbers"),

@@ -8,7 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+import earsight
+from earsight.encoders import build_pair
+from earsight.encoders.released import PREFIXES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,15 +53,31 @@ def place(media, tmp_path_factory):
     return folder
 
 
+def write_published(folder):
+    """A small checkpoint in the published layout, and statistics for it."""
+    sizes = ["video_encoder.width=4", "audio_encoder.width=4", "head.hidden=[16]", "head.dim=8"]
+    pair = build_pair(earsight.configure("avid-published", settings=sizes))
+    theirs = {ours: name for name, ours in PREFIXES.items()}
+    model = {}
+    for name, value in pair.state_dict().items():
+        part, rest = name.split(".", 1)
+        model[theirs[f"{part}."] + rest] = value
+    torch.save({"model": model, "epoch": 1}, folder / "AVID-CMA_Audioset.pth.tar")
+    np.savez(folder / "norm-stats.npz", mean=np.full(257, -30.0), std=np.full(257, 10.0))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_a_page(page, place, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(place, here)
     (here / "home").mkdir()
     (here / "home" / "videos").symlink_to(here / "videos")
-    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": str(here)}
+    path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": path}
     needs_run = page.name == "run-folder.md"
     needs_corpus = page.name == "add-a-method.md" or needs_run
+    if page.name == "published-weights.md":
+        write_published(here)
     prelude = ["earsight scan videos -o corpus.parquet"] if needs_corpus else []
     if needs_run:
         prelude.append("earsight pretrain --preset tiny --corpus corpus.parquet -o runs/first")

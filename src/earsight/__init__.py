@@ -9,6 +9,7 @@ __all__ = [
     "configure",
     "dry_run",
     "evaluate",
+    "import_avid",
     "load_run",
     "pretrain",
     "scan",

@@ -39,8 +39,10 @@ from earsight.training.devices import (
     worker_count,
 )
 from earsight.training.estimate import Estimate, estimate
+from earsight.training.importing import import_avid as import_checkpoint
 from earsight.training.logging import RunLog, cut_metrics, require_extras
 from earsight.training.loop import Loop, Parts, Plan
+from earsight.training.origin import Origin, read_origin
 from earsight.training.resume import check_resumable, last_checkpoint
 from earsight.training.run_folder import (
     create_run,
@@ -135,6 +137,17 @@ def seconds_of(text: str | float | None) -> float | None:
     return float(found[1]) * {"ms": 0.001, "m": 60.0}.get(found[2], 1.0)
 
 
+def import_avid(
+    file: Path, run: Path, *, audio_stats: Path | None = None, settings: Sequence[str] = ()
+) -> Origin:
+    """Make a run of published weights; see :func:`earsight.training.importing.import_avid`.
+
+    Raises:
+        ValueError: the checkpoint, the statistics or a setting cannot be used.
+    """
+    return import_checkpoint(file, run, audio_stats=audio_stats, settings=settings)
+
+
 def dry_run(config: RunConfig) -> Estimate:
     """Build a run, try one made-up and one real micro-batch, and say what it would take."""
     device = _prepare_machine(config)
@@ -166,6 +179,8 @@ def pretrain(
         ValueError: settings, corpus or run folder cannot be used.
         StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
+    if resume:
+        _refuse_imported(run)
     require_extras(config.log)
     device = _prepare_machine(config)
     data = open_data(config)
@@ -184,6 +199,16 @@ def pretrain(
         return _train(config, run, data, plan, device, log, state)
     finally:
         log.close()
+
+
+def _refuse_imported(run: Path) -> None:
+    """Imported weights must not be trained over.
+
+    Raises:
+        ValueError: the run holds some.
+    """
+    if read_origin(run) is not None:
+        raise ValueError(f"{run} holds imported weights, and no training to resume; evaluate it")
 
 
 def _train(
@@ -284,11 +309,12 @@ def summary(figures: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A run's encoders, ready to use."""
+    """A run's encoders, ready to use; ``origin`` says where they come from if not from here."""
 
     config: RunConfig
     encoder: Encoder
     inputs: Inputs
+    origin: Origin | None = None
 
 
 def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
@@ -307,7 +333,7 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
     model = build_model(config, device)
     model.load_state_dict(state)
     encoder = Encoder(model=model, method=build_method(config, size, device))
-    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device))
+    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device), origin=read_origin(run))
 
 
 def evaluate(
@@ -338,6 +364,8 @@ def evaluate(
     device = choose_device(read_config(run).device)
     loaded = load_run(run, device)
     config = _evaluation_config(loaded.config, corpus, settings)
+    if not config.data.corpus:
+        raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")
     _prepare_machine(config)
     encoders = [loaded.encoder]
     if baseline:
@@ -351,12 +379,13 @@ def evaluate(
         protocol=PROTOCOLS[task].format(**vars(config.evaluation)),
         seed=config.seed,
         corpus=config.data.corpus,
-        weights=f"{run.name}, {loaded.config.train.epochs} epochs",
+        weights=_weights(run, loaded),
         rows=tuple(rows),
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(device),
             "left_out": str(evaluator.labels) if task != "retrieve" else "",
+            "notices": list(loaded.origin.notices) if loaded.origin else [],
         },
     )
     write_evaluation(run, evaluation)
@@ -404,6 +433,12 @@ def _evaluation_config(
     if corpus is not None:
         tree = merge(tree, {"data": {"corpus": str(corpus.resolve())}})
     return parse(tree)
+
+
+def _weights(run: Path, loaded: Loaded) -> str:
+    if loaded.origin is not None:
+        return f"{run.name}, imported from {loaded.origin.weights}"
+    return f"{run.name}, {loaded.config.train.epochs} epochs"
 
 
 def _nothing(task: str) -> str:

@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -223,7 +223,40 @@ class Evaluate:
             )
         parts = (evaluation.protocol, evaluation.details["left_out"], format_table(evaluation.rows))
         text = "\n\n".join(part for part in parts if part)
-        emit(self.json, asdict(evaluation), text)
+        emit(self.json, asdict(evaluation), text, run=self.folder)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Make a run of published weights, to evaluate and use as any other.
+
+    Example: earsight import avid AVID-CMA_Audioset.pth.tar -o runs/published --audio-stats s.npz
+    """
+
+    layout: Positional[Literal["avid"]]
+    """Whose: avid, a released AVID or AVID-CMA checkpoint."""
+    file: Positional[Path]
+    """The checkpoint."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The run folder to make."""
+    settings: Settings = ()
+    """What the file does not tell: video.frames=16, audio_encoder.strides=[1,2,2,1]."""
+    audio_stats: Path | None = None
+    """Statistics of the spectrograms: an .npz with mean and std, one value per band each."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Import."""
+        from earsight import api
+        from earsight.training.importing import describe
+
+        origin = api.import_avid(
+            self.file, self.output, audio_stats=self.audio_stats, settings=self.settings
+        )
+        tree = {"run": str(self.output), **origin.as_dict()}
+        emit(self.json, tree, f"{describe(origin)}\n\nthe run is in {self.output}", run=self.output)
         return 0
 
 
@@ -263,9 +296,23 @@ def progress(what: str) -> Any:
     return progress_bar(what)
 
 
-def emit(as_json: bool, tree: Any, text: str) -> None:
-    """Print a result, for machines or for people."""
-    print(json.dumps(tree, indent=2) if as_json else text)
+def emit(as_json: bool, tree: Any, text: str, *, run: Path | None = None) -> None:
+    """Print a result, for machines or for people.
+
+    With ``run``, the run that it was made of, what must be said of imported weights is said too.
+    """
+    said = notices(run) if run is not None else ()
+    if as_json:
+        print(json.dumps({**tree, "notices": said} if said else tree, indent=2))
+    else:
+        print("\n".join([text, *(f"\nnotice: {notice}" for notice in said)]))
+
+
+def notices(run: Path) -> tuple[str, ...]:
+    """What must be said with everything that is made of a run's weights."""
+    from earsight.training import origin
+
+    return origin.notices(run)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -292,6 +339,7 @@ def parse(given: list[str]) -> Command:
         | presets
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Import, subcommand("import")]
         | Annotated[Demo, subcommand("demo")]
     )
     description = "Learn video and audio encoders from unlabelled videos, and put them to use."

@@ -11,6 +11,11 @@ FULL_SIZE = {
         (64, 16, 56, 56),
         [(64, 16, 56, 56), (128, 8, 28, 28), (256, 4, 14, 14), (512, 2, 7, 7)],
     ),
+    10: (
+        (16, 112),
+        (64, 16, 28, 28),
+        [(64, 16, 28, 28), (128, 8, 14, 14), (256, 4, 7, 7), (512, 2, 4, 4)],
+    ),
     18: (
         (8, 224),
         (64, 8, 56, 56),
@@ -87,7 +92,7 @@ def naive(state, x, depth):
     return x.flatten(2).max(dim=2).values
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(9, 4), (18, 8), (34, 16)])
+@pytest.mark.parametrize(("depth", "blocks"), [(9, 4), (10, 4), (18, 8), (34, 16)])
 def test_blocks(depth, blocks):
     names = [name for name, _ in R2Plus1D(depth, width=1).named_modules()]
     assert sum(name.endswith(".spt_conv1") for name in names) == blocks
@@ -120,4 +125,4 @@ def test_registered():
     assert net.conv1[0].weight.shape[0] == 8
     assert list(R2Plus1DConfig(width=0).faults()) == ["width: must be at least 1"]
     with pytest.raises(ValueError, match="depth"):
-        R2Plus1DConfig(depth=10)
+        R2Plus1DConfig(depth=11)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,17 @@ from earsight.transforms.audio import Normalise, Spectrogram, augment_audio, str
 
 ANALYSIS = AudioConfig()
 AT_SCALE = AudioConfig(hop=0.01, bands=257)
+PUBLISHED = AudioConfig(
+    n_fft=1024,
+    window=1024,
+    hop=0.01,
+    bands=257,
+    padding="zeros",
+    precision="float64",
+    top_db=100.0,
+    stretch=(2.0, 2.0),
+)
+PUBLISHED_SMALL = replace(PUBLISHED, n_fft=512, window=512, bands=129)
 SMALL = AudioConfig(rate=4000, duration=0.5, n_fft=64, window=60, bands=17, stretch=(0.35, 0.7))
 OVERLAPPING = AudioConfig(
     rate=4000, duration=0.5, n_fft=256, window=256, hop=0.01, bands=129, stretch=(0.3, 0.8)
@@ -243,3 +256,99 @@ def test_bad_input_is_refused() -> None:
         Normalise(torch.zeros(2), torch.ones(3))
     with pytest.raises(ValueError, match="deviations positive"):
         Normalise(torch.zeros(2), torch.tensor([1.0, 0.0]))
+
+
+def published(wave: NDArray[np.float32], bands: int) -> NDArray[np.float64]:
+    """The published code's spectrogram of a clip of 2 s (methods.md §7), by librosa."""
+    import librosa
+
+    power = (
+        np.abs(librosa.stft(wave.astype(np.float64), n_fft=4 * (bands - 1), hop_length=240)) ** 2
+    )
+    paired = np.vstack([power[:1], power[1:].reshape(bands - 1, 2, -1).mean(1)])
+    levels: NDArray[np.float64] = librosa.power_to_db(paired, ref=1.0, top_db=100)
+    return levels[:, :200].T
+
+
+def published_by_numpy(wave: NDArray[np.float32], bands: int) -> NDArray[np.float64]:
+    """The same from the definitions alone."""
+    n = 4 * (bands - 1)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
+    padded = np.concatenate([np.zeros(n // 2), wave.astype(np.float64), np.zeros(n // 2)])
+    rows = []
+    for frame in range(len(wave) // 240 + 1):
+        power = np.abs(np.fft.rfft(padded[240 * frame : 240 * frame + n] * window)) ** 2
+        rows.append([power[0], *(power[1::2] + power[2::2]) / 2])
+    levels = 10 * np.log10(np.maximum(rows, 1e-10))
+    return np.maximum(levels, levels.max() - 100)[:200]
+
+
+@pytest.mark.parametrize("config", [PUBLISHED, PUBLISHED_SMALL])
+def test_the_published_spectrogram(config: AudioConfig, device: torch.device) -> None:
+    rng = np.random.default_rng(5)
+    loudness = np.array([[0.02], [1.0]])
+    waves = (rng.standard_normal((2, 48000)) * loudness).astype(np.float32)
+    # A second of digital silence lies at the limit, 100 dB below this clip's own loudest.
+    waves[1, :24000] = 0
+    made = Spectrogram(config).to(device)(torch.from_numpy(waves).to(device)).cpu().numpy()
+    assert made.shape == (2, 1, 200, config.bands)
+    for n in range(2):
+        expected = published(waves[n], config.bands)
+        np.testing.assert_allclose(
+            published_by_numpy(waves[n], config.bands), expected, rtol=0, atol=1e-6
+        )
+        np.testing.assert_allclose(made[n, 0], expected, rtol=0, atol=1e-4)
+    held = made[1, 0] == made[1, 0].min()
+    assert held.mean() > 0.4
+    assert made[1, 0].min() > -80
+
+
+@pytest.mark.parametrize("config", [PUBLISHED, PUBLISHED_SMALL])
+def test_the_published_spectrogram_of_tones(config: AudioConfig) -> None:
+    """Bins beside a tone lie many decibels below it, and are right all the same."""
+    t = np.arange(48000) / 24000
+    tones = [np.sin(2 * np.pi * 440 * t), 0.3 * np.sin(2 * np.pi * (200 * t + 2000 * t * t))]
+    waves = np.stack(tones).astype(np.float32)
+    made = Spectrogram(config)(torch.from_numpy(waves)).numpy()
+    for n in range(2):
+        np.testing.assert_allclose(made[n, 0], published(waves[n], config.bands), rtol=0, atol=1e-4)
+
+
+def test_the_limit_is_by_all_frames_of_the_clip_before_the_cut() -> None:
+    wave = np.zeros((1, 48000), np.float32)
+    wave[0, 24000] = 1e-4
+    wave[0, -1] = 1.0  # loudest in the frame that is cut off
+    made = Spectrogram(PUBLISHED_SMALL)(torch.from_numpy(wave))[0, 0].numpy()
+    np.testing.assert_allclose(made, published(wave[0], 129), atol=1e-4)
+
+
+def test_padding_and_limit_with_clips_of_several_lengths() -> None:
+    """Each clip is padded at its own end, and held by its own loudest."""
+    config = replace(SMALL, padding="zeros", precision="float64", top_db=30.0)
+    seconds = [0.4, 0.5, 0.7]
+    wave = sound(3, 2800, seed=8)
+    spectrogram = Spectrogram(config)
+    made = spectrogram(wave, torch.tensor(seconds, dtype=torch.float64))
+    # As on an accelerator, where clips of all lengths go through at once.
+    at_once = spectrogram._clips(wave, np.array([1600, 2000, 2800]))
+    torch.testing.assert_close(at_once, made[:, 0], rtol=0, atol=1e-5)
+    for n, duration in enumerate(seconds):
+        own = wave[n : n + 1, : round(duration * 4000)]
+        alone = replace(config, duration=duration, stretch=(duration, duration), hop=config.hop)
+        frames = len(own[0]) // config.hop_samples + 1
+        exact = replace(alone, duration=frames * config.hop)
+        filled = torch.cat([own, torch.zeros(1, 4000)], 1)
+        levels = Spectrogram(exact)(filled)[0, 0].double().numpy()
+        # Frames that look past the clip's end see zeros either way; none lies beyond its own.
+        levels = np.maximum(levels[:frames], levels[:frames].max() - 30)
+        at = np.arange(config.frames) * duration / config.duration
+        expected = [np.interp(at, np.arange(frames), levels[:, k]) for k in range(config.bands)]
+        np.testing.assert_allclose(made[n, 0].numpy(), np.stack(expected, 1), atol=1e-4)
+
+
+def test_padding_with_zeros_needs_no_length() -> None:
+    short = AudioConfig(duration=0.02, hop=0.02, stretch=(0.02, 0.02), n_fft=1024, bands=257)
+    with pytest.raises(ValueError, match="too short"):
+        Spectrogram(short)(torch.zeros(1, 480))
+    made = Spectrogram(replace(short, padding="zeros"))(torch.zeros(1, 480))
+    assert torch.equal(made, torch.full((1, 1, 1, 257), -100.0))

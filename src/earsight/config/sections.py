@@ -116,6 +116,11 @@ class AudioConfig:
         window: length of the Hann window in samples.
         hop: seconds between frames.
         bands: frequency bands kept.
+        padding: what stands before the first sample and after the last: the sound mirrored
+            (``reflect``) or silence (``zeros``).
+        precision: of the transform. In ``float32``, bins far below the loudest are off by
+            thousandths of a decibel; ``float64`` takes two to three times as long.
+        top_db: decibels below a clip's loudest value at which its levels end; none for no limit.
         volume: range of the factor of loudness.
         jitter: largest distance in seconds between the starts of sound and picture.
         stretch: range of seconds that are rescaled to ``duration``; equal ends mean none.
@@ -128,6 +133,9 @@ class AudioConfig:
     window: int = 480
     hop: float = 0.02
     bands: int = 129
+    padding: Literal["reflect", "zeros"] = "reflect"
+    precision: Literal["float32", "float64"] = "float32"
+    top_db: float | None = None
     volume: Range = (0.9, 1.1)
     jitter: float = 0.5
     stretch: Range = (1.4, 2.8)
@@ -159,6 +167,8 @@ class AudioConfig:
             yield f"window: must not exceed n_fft ({self.n_fft})"
         if self.stretch[0] == self.stretch[1] != self.duration:
             yield f"stretch: equal ends mean none, and must then be the duration, {self.duration}"
+        if self.top_db is not None and self.top_db <= 0:
+            yield "top_db: must be positive decibels, or null for no limit"
         if self.n_fft % 4:
             yield "n_fft: must be a multiple of 4"
         if self.hop > 0 and self._frames_missing():

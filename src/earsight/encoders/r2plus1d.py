@@ -23,10 +23,11 @@ from earsight.encoders.convolution import (
     unfold_time,
 )
 
-Depth = Literal[9, 18, 34]
+Depth = Literal[9, 10, 18, 34]
 
 _BLOCKS: dict[int, tuple[int, int, int, int]] = {
     9: (1, 1, 1, 1),
+    10: (1, 1, 1, 1),
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
 }
@@ -37,7 +38,8 @@ class R2Plus1DConfig:
     """AVID's R(2+1)D.
 
     Attributes:
-        depth: 9 (without pooling in the stem), 18 or 34.
+        depth: 9 (without pooling in the stem), 10 (the same with it, as the published code has
+            it), 18 or 34.
         width: channels of the first stage; each further stage doubles them.
     """
 
@@ -80,10 +82,10 @@ class Block(nn.Module):
 
 
 class R2Plus1D(nn.Module):
-    """AVID's R(2+1)D-9, -18 or -34.
+    """AVID's R(2+1)D-9, -10, -18 or -34.
 
     Args:
-        depth: 9, 18 or 34.
+        depth: 9, 10, 18 or 34.
         width: channels of stem and first stage; stages have ``w, 2w, 4w, 8w``.
 
     Attributes:
@@ -120,7 +122,7 @@ class R2Plus1D(nn.Module):
         return block1, block2, block3, block4
 
     def stem(self, x: Tensor) -> Tensor:
-        """What enters the first stage: the first convolution, pooled for depths 18 and 34."""
+        """What enters the first stage: the first convolution, pooled for all depths but 9."""
         y: Tensor = self.conv1(channels_last(x))
         if not self.pools_stem:
             return y

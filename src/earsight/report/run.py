@@ -10,8 +10,10 @@ from earsight.evaluation.results import Evaluation, read_evaluation
 from earsight.evaluation.rows import Row
 from earsight.report.metrics import Metrics, read_metrics
 from earsight.report.words import say_seconds
+from earsight.training.origin import Origin, read_origin
 
 _LOG_LINES = 80
+_OF_TRAINING = ("Epochs set", "Batch", "Learning rate", "Seed")
 
 Fact = tuple[str, str]
 
@@ -54,9 +56,10 @@ def read_run(run: Path) -> RunFacts:
     metrics = read_metrics(run / "metrics.jsonl")
     evaluations = _evaluations(run / "evaluation", notes)
     tree = _tree(run / "config.yaml", notes) if config else {}
+    origin = _origin(run, notes)
     return RunFacts(
         name=run.resolve().name,
-        facts=(*_settings(tree), *_effort(metrics)),
+        facts=(*_imported(origin), *_settings(tree, origin), *_effort(metrics)),
         software=_software(evaluations),
         config=config,
         log=_shorten(_text(run / "log.txt", notes)),
@@ -82,6 +85,23 @@ def _tree(path: Path, notes: list[str]) -> Mapping[str, Any]:
         return {}
 
 
+def _origin(run: Path, notes: list[str]) -> Origin | None:
+    try:
+        origin = read_origin(run)
+    except ValueError as error:
+        notes.append(str(error))
+        return None
+    notes += origin.warnings if origin else ()
+    return origin
+
+
+def _imported(origin: Origin | None) -> Iterable[Fact]:
+    """Where weights that were not trained here come from, and on what terms."""
+    if origin is not None:
+        yield "Imported from", origin.weights
+        yield "Licence", origin.licence
+
+
 def _evaluations(folder: Path, notes: list[str]) -> tuple[Evaluation, ...]:
     found = []
     for path in sorted(folder.glob("*.json")):
@@ -102,8 +122,8 @@ def _at(tree: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _settings(tree: Mapping[str, Any]) -> Iterable[Fact]:
-    """The settings that say most, as far as they are there."""
+def _settings(tree: Mapping[str, Any], origin: Origin | None) -> Iterable[Fact]:
+    """The settings that say most, as far as they are there; of imported weights, what is known."""
     patterns = {
         "Method": ("{}", "method.name"),
         "Picture encoder": ("{}", "video_encoder.name"),
@@ -117,6 +137,8 @@ def _settings(tree: Mapping[str, Any]) -> Iterable[Fact]:
         "Seed": ("{}", "seed"),
     }
     for title, (pattern, *paths) in patterns.items():
+        if origin is not None and title in _OF_TRAINING:
+            continue
         values = [_at(tree, path) for path in paths]
         if all(value is not None for value in values):
             yield title, pattern.format(*map(_plain, values))

@@ -16,8 +16,8 @@ SCHEMA = 1
 """Version of ``encoders.safetensors``."""
 
 
-def create_run(run: Path, config: RunConfig) -> None:
-    """Make a run folder and write its configuration.
+def check_new(run: Path) -> None:
+    """Refuse a folder that a run cannot be made in.
 
     Raises:
         ValueError: the folder holds something already.
@@ -26,6 +26,15 @@ def create_run(run: Path, config: RunConfig) -> None:
         raise ValueError(
             f"{run} exists already; choose another folder, or go on with it by --resume"
         )
+
+
+def create_run(run: Path, config: RunConfig) -> None:
+    """Make a run folder and write its configuration.
+
+    Raises:
+        ValueError: the folder holds something already.
+    """
+    check_new(run)
     run.mkdir(parents=True, exist_ok=True)
     write_yaml(run / "config.yaml", config)
 
@@ -41,8 +50,18 @@ def read_config(run: Path) -> RunConfig:
     return parse(read_yaml(run / "config.yaml"))
 
 
-def save_encoders(run: Path, model: nn.Module, inputs: Inputs, config: RunConfig) -> None:
-    """Write ``encoders.safetensors``: weights, input statistics, settings to rebuild them."""
+def save_encoders(
+    run: Path, model: nn.Module, inputs: Inputs, config: RunConfig, *, licence: str = ""
+) -> None:
+    """Write ``encoders.safetensors``: weights, input statistics, settings to rebuild them.
+
+    Args:
+        run: the run folder.
+        model: encoders and heads.
+        inputs: transforms with their statistics.
+        config: the run's settings.
+        licence: of weights that were not trained here; it travels with the file.
+    """
     state = inputs.state()
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"inputs.{name}": value for name, value in state["tensors"].items()}
@@ -52,6 +71,8 @@ def save_encoders(run: Path, model: nn.Module, inputs: Inputs, config: RunConfig
         "config": json.dumps(as_tree(config)),
         "inputs": json.dumps(state["settings"]),
     }
+    if licence:
+        metadata["licence"] = licence
     path = run / "encoders.safetensors"
     temporary = path.with_name(path.name + ".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)

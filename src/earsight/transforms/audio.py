@@ -64,9 +64,10 @@ class Spectrogram(nn.Module):
     """Log power spectrogram of a clip, of a fixed number of frames.
 
     Periodic Hann windows of ``window`` samples stand in the middle of ``n_fft``, centred on
-    multiples of the hop with the ends reflected. Of the ``n_fft/2 + 1`` bins of power, all are
-    kept, or the first, and the rest averaged in adjacent pairs. Then 10·log10(max(p, 1e-10)),
-    with no lower limit relative to the loudest.
+    multiples of the hop, with the ends reflected or followed by silence (``padding``). Of the
+    ``n_fft/2 + 1`` bins of power, all are kept, or the first, and the rest averaged in adjacent
+    pairs. Then 10·log10(max(p, 1e-10)); with ``top_db``, no level is more than that below the
+    highest of all frames of its own clip, those past the fixed number too.
     """
 
     window: Tensor
@@ -87,7 +88,7 @@ class Spectrogram(nn.Module):
     def forward(self, wave: Tensor, seconds: Tensor | None = None) -> Tensor:
         """Compute the spectrogram of the first seconds of each clip.
 
-        With ``seconds``, the log spectrogram of a clip's own first ``seconds`` (reflected at
+        With ``seconds``, the log spectrogram of a clip's own first ``seconds`` (padded at
         their own end; what follows in ``wave`` has no influence) is rescaled along time to the
         fixed frames: frame ``j`` is read at ``j·seconds/duration``, linearly between the two
         neighbours, and past the last frame the last is taken. Where ``seconds`` equals the
@@ -108,10 +109,13 @@ class Spectrogram(nn.Module):
         config = self.config
         shape = (len(wave), config.frames, config.bands)
         result = torch.empty(shape, device=wave.device)
-        step = 1 if wave.device.type == "cpu" else max(1, len(wave))
+        exact = config.precision == "float64"
+        # MPS has no float64.
+        source = wave.cpu() if exact and wave.device.type == "mps" else wave
+        step = 1 if source.device.type == "cpu" else max(1, len(wave))
         for first in range(0, len(wave), step):
             clips = slice(first, first + step)
-            result[clips] = self._clips(wave[clips], lengths[clips])
+            result[clips] = self._clips(source[clips], lengths[clips])
         return result[:, None]
 
     def _lengths(self, wave: Tensor, seconds: Tensor | None) -> NDArray[np.int64]:
@@ -134,7 +138,7 @@ class Spectrogram(nn.Module):
                 f"({longest / self.config.rate:g} s at {self.config.rate} Hz); "
                 "read more, or fill up with silence"
             )
-        if shortest <= self.config.n_fft // 2:
+        if self.config.padding == "reflect" and shortest <= self.config.n_fft // 2:
             raise ValueError(
                 f"audio: a clip of {shortest} samples is too short for "
                 f"n_fft={self.config.n_fft}; take longer clips or a smaller n_fft"
@@ -151,7 +155,7 @@ class Spectrogram(nn.Module):
         weight = at - low
         plain = not weight.any()
         count = frames if plain else int(high.max()) + 1
-        levels = self._decibel(_reflected(wave, lengths, config.n_fft // 2), count)
+        levels = self._levels(wave, lengths, count)
         if plain:
             return levels
         start = np.arange(len(lengths))[:, None] * count
@@ -161,16 +165,37 @@ class Spectrogram(nn.Module):
         share = to_device(weight.ravel(), device, torch.float32)[:, None]
         return below.lerp_(above, share).view(len(lengths), frames, -1)
 
+    def _levels(self, wave: Tensor, lengths: NDArray[np.int64], count: int) -> Tensor:
+        """The first ``count`` frames, ``(b, count, bands)``, before any rescaling."""
+        config = self.config
+        pad = _reflected if config.padding == "reflect" else _silent
+        padded = pad(wave, lengths, config.n_fft // 2)
+        if config.top_db is None:
+            return self._decibel(padded, count)
+        own = lengths // config.hop_samples + 1
+        levels = self._decibel(padded, int(own.max()))
+        beyond = np.arange(levels.shape[1]) >= own[:, None]
+        heard = levels
+        if beyond.any():
+            mask = to_device(beyond, wave.device, torch.bool)
+            heard = levels.masked_fill(mask[:, :, None], -torch.inf)
+        least = heard.amax((1, 2), keepdim=True) - config.top_db
+        return levels[:, :count].maximum(least)
+
     def _decibel(self, padded: Tensor, count: int) -> Tensor:
         """The first ``count`` frames, ``(b, count, bands)``, of padded clips."""
         config = self.config
         padded = padded[:, : (count - 1) * config.hop_samples + config.n_fft]
+        window = self.window
+        if config.precision == "float64":
+            padded = padded.double()
+            window = torch.hann_window(config.window, dtype=padded.dtype, device=padded.device)
         spectrum = torch.stft(
             padded,
             config.n_fft,
             config.hop_samples,
             config.window,
-            self.window,
+            window,
             center=False,
             return_complex=True,
         ).transpose(1, 2)
@@ -178,7 +203,7 @@ class Spectrogram(nn.Module):
         if config.bands != power.shape[2]:
             pairs = torch.add(power[..., 1::2], power[..., 2::2]).mul_(0.5)
             power = torch.cat([power[..., :1], pairs], 2)
-        return power.clamp_(min=FLOOR).log10_().mul_(10)
+        return power.clamp_(min=FLOOR).log10_().mul_(10).float()
 
 
 def _check_settings(config: AudioConfig, samples: int) -> None:
@@ -194,6 +219,18 @@ def _check_settings(config: AudioConfig, samples: int) -> None:
             f"audio.bands: {config.bands} bands cannot be made of n_fft={config.n_fft}; take an "
             f"n_fft that 4 divides, and {bins} bands (every bin) or {paired} (pairs averaged)"
         )
+
+
+def _silent(wave: Tensor, lengths: NDArray[np.int64], margin: int) -> Tensor:
+    """Clips with ``margin`` zeros before the first and after each one's own last sample."""
+    longest = int(lengths.max())
+    padded = torch.zeros((len(wave), longest + 2 * margin), device=wave.device)
+    padded[:, margin : margin + longest] = wave[:, :longest]
+    beyond = np.arange(longest) >= lengths[:, None]
+    if beyond.any():
+        mask = to_device(beyond, wave.device, torch.bool)
+        padded[:, margin : margin + longest].masked_fill_(mask, 0)
+    return padded
 
 
 def _reflected(wave: Tensor, lengths: NDArray[np.int64], margin: int) -> Tensor:
