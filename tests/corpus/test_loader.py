@@ -23,6 +23,7 @@ from earsight.corpus.loader import (
     load,
 )
 from earsight.corpus.manifest import read
+from earsight.corpus.sampling import shuffled_partners
 from earsight.corpus.scan import scan
 
 VIDEO = VideoConfig(frames=4, fps=8, size=32)
@@ -145,3 +146,24 @@ def test_a_decode_that_hangs_is_named(rows):
     loader._explain(
         RuntimeError("DataLoader timed out after 1 seconds"), clips, clips.settings.data
     )
+
+
+def test_shuffled_pairs_keep_the_pictures_and_move_the_sound(rows):
+    plain = TrainingClips(rows, settings(), batch=7, views=1)
+    mixed = TrainingClips(rows, settings(pairs="shuffled"), batch=7, views=1)
+    sounds = {}
+    for number in range(2 * len(rows) // 7):
+        true, shuffled = plain[number], mixed[number]
+        assert torch.equal(true.row, shuffled.row)
+        assert torch.equal(true.views[0]["video"], shuffled.views[0]["video"])
+        partner = shuffled_partners(3, true.row.numpy(), true.index.numpy(), len(rows))
+        own = partner == true.row.numpy()
+        moved = (true.views[0]["audio"] != shuffled.views[0]["audio"]).any(1).numpy()
+        assert not moved[own].any()
+        for row, other, index in zip(true.row.tolist(), partner, true.index.tolist(), strict=True):
+            sounds.setdefault((index // len(rows), row), int(other))
+    for epoch in (0, 1):
+        drawn = [other for (number, _), other in sounds.items() if number == epoch]
+        assert sorted(drawn) == list(range(len(rows)))
+    first, second = ([sounds[epoch, row] for row in range(len(rows))] for epoch in (0, 1))
+    assert first != second

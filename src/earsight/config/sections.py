@@ -27,6 +27,8 @@ class DataConfig:
         max_pixels: largest width × height of a picture that is decoded.
         timeout: seconds that one clip may take to decode.
         block: neighbours read together (1 for loose files).
+        pairs: ``true``, or ``shuffled``: sound of another clip at random, anew in every epoch (a
+            control from which nothing across modalities can be learned).
         cache: decode each clip once and keep it: in ``memory`` that all processes share, on
             ``disk``, or on the ``device`` (which also resizes there); ``none`` decodes anew.
         cache_folder: where the cache on disk lies; empty for a folder beside the manifest.
@@ -42,6 +44,7 @@ class DataConfig:
     max_pixels: int = 8192 * 8192
     timeout: float = 30.0
     block: int = 1
+    pairs: Literal["true", "shuffled"] = "true"
     cache: Literal["none", "memory", "disk", "device"] = "none"
     cache_folder: str = ""
 

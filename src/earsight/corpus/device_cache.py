@@ -30,14 +30,14 @@ class Picked:
         frames: per video request ``(T,)`` int64.
         boxes: per video request ``(x, y, width, height)`` in pixels.
         flips: per video request, whether to mirror.
-        sounds: per audio request ``(first, count)`` samples.
+        audio: per audio request ``(first, count)`` samples.
         sizes: per video request ``(height, width)``.
     """
 
     frames: tuple[NDArray[np.int64], ...]
     boxes: tuple[tuple[int, int, int, int], ...]
     flips: tuple[bool, ...]
-    sounds: tuple[tuple[int, int], ...]
+    audio: tuple[tuple[int, int], ...]
     sizes: tuple[tuple[int, int], ...]
 
 
@@ -95,7 +95,7 @@ class DeviceCache:
             frames=tuple(frames),
             boxes=tuple(pixel_box(wanted.box, width, height) for wanted in request.video),
             flips=tuple(wanted.flip for wanted in request.video),
-            sounds=tuple(
+            audio=tuple(
                 (sound + first_sample(wanted, zero), sample_count(wanted))
                 for wanted in request.audio
             ),
@@ -120,8 +120,8 @@ class DeviceCache:
 
     def _sounds(self, number: int, clips: Sequence[Picked], samples: int) -> Tensor:
         device = self.sound.device
-        first = [clip.sounds[number][0] if clip.sounds else 0 for clip in clips]
-        there = torch.tensor([bool(clip.sounds) for clip in clips], device=device)
+        first = [clip.audio[number][0] if clip.audio else 0 for clip in clips]
+        there = torch.tensor([bool(clip.audio) for clip in clips], device=device)
         at = torch.tensor(first, device=device)[:, None] + torch.arange(samples, device=device)
         # Clips without sound point at what belongs to others, which the mask then removes.
         found = self.sound[at.clamp_(0, max(0, len(self.sound) - 1))].float() / 2**15

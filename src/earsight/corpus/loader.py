@@ -1,12 +1,14 @@
 """From rows to batches: decoding in workers, with failures replaced, counted and named."""
 
+from __future__ import annotations
+
 import math
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from earsight.corpus.sampling import (
     Order,
     evaluation_requests,
     replacement,
+    shuffled_partners,
     training_requests,
 )
 from earsight.corpus.sources import Files, Source
@@ -49,6 +52,15 @@ class ClipSettings:
     def limits(self) -> Limits:
         """What a file may cost while training."""
         return Limits(pixels=self.data.max_pixels, seconds=self.data.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What is read for a sample; with shuffled pairs, sound comes of another row."""
+
+    clip: ClipRequest
+    sound: ClipRequest | None = None
+    sound_row: int = -1
 
 
 class TrainingClips(Dataset[Batch]):
@@ -81,7 +93,7 @@ class TrainingClips(Dataset[Batch]):
         failures: list[Failure] = []
         clips: list[Any] = []
         for at in range(self.batch):
-            clip = self._decode(row[at], requests[at], failures)
+            clip = self._decode(row, at, requests[at], failures)
             for attempt in range(1, _REPLACEMENTS + 1):
                 if clip is not None:
                     break
@@ -89,14 +101,32 @@ class TrainingClips(Dataset[Batch]):
                     self.settings.seed, int(index[at]), attempt, len(self.instances)
                 )
                 requests[at] = self._requests(row[at : at + 1], index[at : at + 1])[0]
-                clip = self._decode(row[at], requests[at], failures)
+                clip = self._decode(row, at, requests[at], failures)
             if clip is None:
                 raise LoaderError(_hopeless(failures))
             clips.append(clip)
         samples = round(self.settings.audio.stretch[1] * self.settings.audio.rate)
-        return _collate(self.source, self.instances, row, index, requests, clips, failures, samples)
+        wanted = [request.clip for request in requests]
+        batch = _collate(self.source, self.instances, row, index, wanted, clips, failures, samples)
+        if self.settings.data.pairs == "true":
+            return batch
+        heard = np.array([request.sound_row for request in requests])
+        return replace(batch, has_audio=torch.from_numpy(self.instances.has_audio[heard]))
 
-    def _requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[ClipRequest]:
+    def _requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[_Request]:
+        own = self._clip_requests(row, index)
+        if self.settings.data.pairs == "true":
+            return [_Request(clip=clip) for clip in own]
+        partner = shuffled_partners(self.settings.seed, row, index, len(self.instances))
+        others = self._clip_requests(partner, index)
+        return [
+            _Request(
+                clip=replace(clip, audio=()), sound=replace(other, video=()), sound_row=int(at)
+            )
+            for clip, other, at in zip(own, others, partner, strict=True)
+        ]
+
+    def _clip_requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[ClipRequest]:
         return training_requests(
             self.instances,
             row,
@@ -107,8 +137,14 @@ class TrainingClips(Dataset[Batch]):
             audio=self.settings.audio,
         )
 
-    def _decode(self, row: int, request: ClipRequest, failures: list[Failure]) -> Any:
-        return _decode(self, self.instances, int(row), request, failures)
+    def _decode(
+        self, row: NDArray[np.int64], at: int, request: _Request, failures: list[Failure]
+    ) -> Any:
+        clip = _decode(self, self.instances, int(row[at]), request.clip, failures)
+        if request.sound is None or clip is None:
+            return clip
+        heard = _decode(self, self.instances, request.sound_row, request.sound, failures)
+        return None if heard is None else replace(clip, audio=heard.audio)
 
 
 class EvaluationClips(Dataset[Batch]):

@@ -52,6 +52,20 @@ def replacement(seed: int, index: int, attempt: int, size: int) -> int:
     return int(random.integers(seed, "replacement", index, size, n=attempt))
 
 
+def shuffled_partners(seed: int, row: Ints, index: Ints, size: int) -> Ints:
+    """The rows whose sound is heard with the pictures of ``row``, where pairs are shuffled.
+
+    Each pass over the rows has a keyed permutation of its own (of whose places one, on average,
+    stays).
+    """
+    partner = np.empty_like(row)
+    passes = index // size
+    for number in np.unique(passes):
+        at = passes == number
+        partner[at] = random.permute(seed, f"pairs/{number}", row[at], size)
+    return partner
+
+
 def training_requests(
     instances: Instances,
     row: Ints,
