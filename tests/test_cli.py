@@ -47,7 +47,7 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["scan"], ["presets", "show"], ["pretrain"], ["evaluate"], ["demo"]]
+    "command", [[], ["scan"], ["corpus"], ["presets", "show"], ["pretrain"], ["evaluate"], ["demo"]]
 )
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as left:

@@ -49,8 +49,8 @@ def write_clip(
     """
     height, width = pictures.shape[2:]
     keyframes, fps, rate = encoding.keyframe_every, encoding.fps, encoding.rate
-    # One thread, so that the bytes do not depend on the machine.
-    settings = f"keyint={keyframes}:min-keyint={keyframes}:scenecut=0:threads=1"
+    # With several threads, or with macroblock trees where pictures are small, bytes vary by run.
+    settings = f"keyint={keyframes}:min-keyint={keyframes}:scenecut=0:threads=1:mbtree=0"
     options = {"preset": encoding.preset, "crf": str(encoding.crf), "x264-params": settings}
     if encoding.tune:
         options["tune"] = encoding.tune
