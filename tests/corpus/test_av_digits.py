@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from earsight import api, cli
-from earsight.corpus.av_digits import COLUMNS, README, render_av_digits
+from earsight.corpus.av_digits import CLIPS, COLUMNS, HELD_OUT, README, render_av_digits
 from earsight.corpus.av_digits_pictures import SIZE, SWELL, glyph_cover, render_pictures
 from earsight.corpus.av_digits_plan import plan_clips
 from earsight.corpus.av_digits_sounds import (
@@ -122,7 +122,7 @@ class TestPlan:
             np.testing.assert_array_equal(images[clip.image], clip.glyph)
 
     def test_images_come_again_only_when_all_have_been_used(self, spoken):
-        """Twice as many clips as one speaker's share of images, by a copy of the recordings."""
+        """A digit has fewer images than 200 clips need; repeated recordings stand in for many."""
         found = find_recordings(spoken)
         many = replace(found, used=tuple(r for r in found.used for _ in range(20)))
         jobs = plan_clips(many, clips=2000, held_out=0, seed=0)
@@ -362,6 +362,10 @@ class TestCommand:
         assert tree["speakers"] == list(SPEAKERS)
         assert tree["left_out"] == []
         assert tree["next"].startswith("earsight scan")
+
+    def test_its_numbers_of_clips_are_the_librarys(self, tmp_path):
+        command = cli.Corpus(name="av-digits", recordings=tmp_path, output=tmp_path)
+        assert (command.clips, command.held_out) == (CLIPS, HELD_OUT)
 
     def test_too_few_recordings(self, spoken, tmp_path, capsys):
         code, _, text = self.run(capsys, "--recordings", spoken, "-o", tmp_path / "d")

@@ -82,7 +82,9 @@ def plan_clips(
     images, shown = handwritten()
     jobs = []
     for split in SPLITS:
-        drawn = [_drawn(np.flatnonzero(shown == digit), split, digit, seed) for digit in range(10)]
+        drawn = [
+            _drawn(np.flatnonzero(shown == digit), split, digit, seed) for digit in range(DIGITS)
+        ]
         for number, (path, index) in enumerate(numbered(split, counts[split])):
             block, place = divmod(number, DIGITS)
             digit = int(permute(seed, f"av-digits/digit/{split}/{block}", place, DIGITS))
