@@ -51,7 +51,16 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["scan"], ["presets", "show"], ["pretrain"], ["evaluate"], ["import"], ["demo"]],
+    [
+        [],
+        ["scan"],
+        ["corpus"],
+        ["presets", "show"],
+        ["pretrain"],
+        ["evaluate"],
+        ["import"],
+        ["demo"],
+    ],
 )
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as left:

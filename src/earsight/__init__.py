@@ -6,6 +6,7 @@ from earsight.version import __version__
 
 __all__ = [
     "__version__",
+    "av_digits",
     "configure",
     "dry_run",
     "evaluate",

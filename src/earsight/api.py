@@ -22,6 +22,7 @@ from earsight.config import (
     read_yaml,
     write_yaml,
 )
+from earsight.corpus.av_digits import AvDigits, render_av_digits
 from earsight.corpus.instances import Instances
 from earsight.corpus.loader import TrainingClips
 from earsight.corpus.scan import ScanReport
@@ -121,6 +122,20 @@ def scan(
         ValueError: a source or an option cannot be used, or nothing was found.
     """
     return scan_media(sources, output, segment=seconds_of(segment), **options)
+
+
+def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:
+    """Render the corpus av-digits; see :func:`earsight.corpus.av_digits.render_av_digits`.
+
+    Args:
+        recordings: folder of the Free Spoken Digit Dataset.
+        output: the folder to make.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: the folder holds something already, or there are no or too few recordings.
+    """
+    return render_av_digits(recordings, output, **options)
 
 
 def seconds_of(text: str | float | None) -> float | None:

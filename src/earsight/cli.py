@@ -75,6 +75,48 @@ class Scan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Render a corpus from recordings: av-digits, in which handwritten digits move and are spoken.
+
+    Example: earsight corpus av-digits --recordings free-spoken-digit-dataset -o av-digits
+    """
+
+    name: Positional[Literal["av-digits"]]
+    """Which corpus."""
+    recordings: Path
+    """Folder of the Free Spoken Digit Dataset, or its folder of recordings."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The folder to make."""
+    clips: int = 2000
+    """Clips to train on."""
+    held_out: int = 500
+    """Clips to test on."""
+    seed: int = 0
+    """Of everything drawn."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Render."""
+        from earsight import api
+
+        with progress("rendering") as show:
+            made = api.av_digits(
+                self.recordings,
+                self.output,
+                clips=self.clips,
+                held_out=self.held_out,
+                seed=self.seed,
+                workers=self.workers,
+                progress=show,
+            )
+        emit(self.json, made.as_dict(), str(made))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PresetsList:
     """List the presets.
 
@@ -336,6 +378,7 @@ def parse(given: list[str]) -> Command:
     ]
     commands = (
         Annotated[Scan, subcommand("scan")]
+        | Annotated[Corpus, subcommand("corpus")]
         | presets
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from earsight.corpus.demo_scene import GROOVES, TINT, Draws, Scene
+from earsight.corpus.demo_scene import GROOVES, TINT, Scene
+from earsight.corpus.draws import Draws
 from earsight.random import uniform
 
 Float = NDArray[np.float32]

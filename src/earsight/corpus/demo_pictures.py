@@ -19,10 +19,10 @@ from earsight.corpus.demo_scene import (
     SHAPES,
     SIZE,
     SPIN,
-    Draws,
     Scene,
     Strike,
 )
+from earsight.corpus.draws import Draws
 from earsight.random import uniform
 
 Int = NDArray[np.int64]

@@ -12,9 +12,9 @@ classifier on the features of an untrained network falls well short of one on tr
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from earsight.random import permute, uniform
+from earsight.corpus.draws import Draws
+from earsight.random import permute
 
 SHAPES = ("disc", "triangle", "bar", "tube", "chimes", "ladder")
 MATERIALS = ("wood", "glass", "steel", "rubber", "stone")
@@ -78,29 +78,6 @@ STRIKE_GAP = (0.3, 0.6)
 """Range of the seconds between strikes."""
 
 
-class Draws:
-    """Draws of one clip for one purpose, numbered in the order in which they are asked for."""
-
-    def __init__(self, seed: int, purpose: str, index: int, count: int = 128) -> None:
-        self._values = uniform(seed, f"demo/{purpose}", index, n=np.arange(count))
-        self._used = 0
-
-    def between(self, low: float, high: float) -> float:
-        """One draw from ``[low, high)``."""
-        return float(low + (high - low) * self.unit(1)[0])
-
-    def unit(self, count: int) -> NDArray[np.float64]:
-        """``count`` draws from ``[0, 1)``."""
-        taken = self._values[self._used : self._used + count]
-        assert len(taken) == count, "more draws asked for than made"
-        self._used += count
-        return taken
-
-    def whole(self, low: int, high: int) -> int:
-        """One whole number from ``low`` to ``high``, both included."""
-        return int(self.between(low, high + 1))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Strike:
     """One blow.
@@ -148,7 +125,7 @@ class Scene:
 
     def draws(self, purpose: str, count: int = 128) -> Draws:
         """This clip's draws for a purpose."""
-        return Draws(self.seed, purpose, self.index, count)
+        return Draws(self.seed, f"demo/{purpose}", self.index, count)
 
 
 def plan_scene(seed: int, index: int) -> Scene:
@@ -157,7 +134,7 @@ def plan_scene(seed: int, index: int) -> Scene:
     Each block of 30 consecutive indices holds every pair of shape and material once.
     """
     shape, material = _combination(seed, index)
-    draws = Draws(seed, "scene", index)
+    draws = Draws(seed, "demo/scene", index)
     radius = draws.between(*RADIUS)
     size = radius * 2 / (RADIUS[0] + RADIUS[1])
     pitch = PITCH[shape] * size**-PITCH_BY_SIZE * (1 + draws.between(-DETUNE, DETUNE))

@@ -11,11 +11,11 @@ from earsight.corpus.demo_scene import (
     RATE,
     STRAY_DB,
     TILT_SPREAD,
-    Draws,
     Scene,
     Strike,
 )
-from earsight.random import bits, stream, uniform
+from earsight.corpus.draws import Draws, white_noise
+from earsight.random import uniform
 
 SAMPLES = round(RATE * DURATION)
 _BLOCK = 128
@@ -155,9 +155,8 @@ def _stray(scene: Scene, draws: Draws) -> NDArray[np.float64]:
 
 def _noise(scene: Scene, draws: Draws) -> NDArray[np.float64]:
     """Noise of a random colour that swells and fades."""
-    # Each 64-bit draw makes four samples.
-    numbers = bits(stream(scene.seed, "demo/noise", scene.index), np.arange(-(-SAMPLES // 4)))
-    spectrum = np.fft.rfft(numbers.view(np.int16)[:SAMPLES].astype(np.float64))
+    white = white_noise(scene.seed, "demo/noise", scene.index, SAMPLES)
+    spectrum = np.fft.rfft(white)
     hertz = np.fft.rfftfreq(SAMPLES, 1 / RATE)
     spectrum *= (1 + hertz / 200) ** -draws.between(0.0, 1.2)
     noise = np.fft.irfft(spectrum, SAMPLES)

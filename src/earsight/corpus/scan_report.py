@@ -77,15 +77,21 @@ def format_report(report: ScanReport) -> str:
         more = _more(len(report.reasons), "reasons")
         blocks.append([*_table([head, *rows]), *more])
     if report.skipped:
-        lines = [f"  {_shown(path)}: {reason}" for path, reason in report.skipped[:_SHOWN]]
-        head_line = f"{len(report.skipped)} could not be looked at:"
-        blocks.append([head_line, *lines, *_more(len(report.skipped), "")])
+        blocks.append(skipped_lines(report.skipped, "could not be looked at"))
     if report.unmatched:
         lines = [f"  {_shown(name)}" for name in report.unmatched[:_SHOWN]]
         head_line = f"{len(report.unmatched)} labels match nothing:"
         blocks.append([head_line, *lines, *_more(len(report.unmatched), "")])
     blocks.append(list(_summary(report)))
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def skipped_lines(skipped: Sequence[Skipped], what: str) -> list[str]:
+    """How many were left out, and the first of them with their reasons; nothing where none was."""
+    if not skipped:
+        return []
+    lines = [f"  {_shown(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
+    return [f"{len(skipped)} {what}:", *lines, *_more(len(skipped), "")]
 
 
 def _summary(report: ScanReport) -> Iterable[str]:
