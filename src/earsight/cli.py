@@ -183,6 +183,8 @@ class Pretrain:
             emit(self.json, estimate.as_dict(), str(estimate))
             return 0
         figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
+        if int(os.environ.get("RANK", "0")):
+            return 0  # the first of several processes says it
         emit(self.json, {"run": str(self.output), **figures}, f"the run is in {self.output}")
         return 0
 
@@ -306,7 +308,12 @@ def parse(given: list[str]) -> Command:
 
 
 def guarded(command: Command) -> int:
-    """Run a command; a mistake or a failure is one clear sentence, not a traceback."""
+    """Run a command; a mistake or a failure is one clear sentence, not a traceback.
+
+    Of several processes that fail alike, one says it.
+    """
+    from earsight.errors import SaidElsewhereError
+
     try:
         return command.run()
     except KeyboardInterrupt:
@@ -316,14 +323,17 @@ def guarded(command: Command) -> int:
         code = exit_code(error)
         if code is None:
             raise
-        print(f"earsight: {error}", file=sys.stderr)
+        if not isinstance(error, SaidElsewhereError):
+            print(f"earsight: {error}", file=sys.stderr)
         return code
 
 
 def exit_code(error: Exception) -> int | None:
     """The code of an error that its message explains; None where the traceback is needed."""
-    from earsight.errors import RunError, StoppedError
+    from earsight.errors import RunError, SaidElsewhereError, StoppedError
 
+    if isinstance(error, SaidElsewhereError):
+        return exit_code(error.error)
     if isinstance(error, StoppedError):
         return 128 + error.signal
     if isinstance(error, RunError):
