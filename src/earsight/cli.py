@@ -274,6 +274,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exits with the documented code."""
     # Threads that spin while they wait take the cores from the workers that decode for them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # With several processes, torch warns of a choice that is made on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     given = sys.argv[1:] if arguments is None else arguments
     if given in (["--version"], ["-V"]):
         print(f"earsight {__version__}")

@@ -8,6 +8,7 @@ import itertools
 import json
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -75,6 +76,8 @@ class Ranks:
         """``model``, or what averages its gradients over the ranks as they are computed."""
         if self.size == 1:
             return model
+        # Strides of dimensions of size 1, which mean nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         # Batch norm is each rank's own; see docs/processes.md.
         local_buffers: dict[str, Any] = {_BUFFERS: False}
         return DistributedDataParallel(

@@ -288,7 +288,8 @@ class Loop:
         self.window.load(state["window"], self.device)
         self.failures.load(state["failures"])
         if self.ranks.rank < len(state["random"]):
-            torch.set_rng_state(state["random"][self.ranks.rank])
+            # A copy: torch reads past a view of several states.
+            torch.set_rng_state(state["random"][self.ranks.rank].clone())
 
     def save(self) -> None:
         """Write a checkpoint and drop those that are no longer kept; called on all ranks."""
