@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -225,6 +226,21 @@ def test_a_rank_that_fails_ends_the_others_with_its_reason(corpus, small, tmp_pa
     assert "Traceback" not in "".join(errors)
     (sentence,) = [line for line in errors[0].splitlines() if line.startswith("earsight:")]
     assert sentence == "earsight: rank 1 failed: the disk of rank 1 is gone"
+
+
+def test_a_file_that_one_rank_cannot_read_counts_on_all(media, small, tmp_path):
+    shutil.copytree(media, tmp_path / "media")
+    corpus = tmp_path / "corpus.parquet"
+    api.scan([str(tmp_path / "media")], corpus, labels=media / "labels.csv", workers=0)
+    (tmp_path / "media" / "train" / "0007.mp4").write_bytes(b"no video")
+    command = pretrain(tmp_path / "run", corpus, small, "data.max_failures=0")
+    codes, errors = ended(start(["-m", "earsight", *command]))
+    assert codes == [1, 1], errors
+    assert "".join(errors).count("1 of") == 1, errors
+    assert "clips could not be read, more than data.max_failures=0" in "".join(errors)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("unreadable while training") == 1
+    assert "0007.mp4" in log
 
 
 def test_a_folder_that_holds_something_is_told_once(corpus, small, tmp_path):
