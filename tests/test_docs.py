@@ -33,6 +33,9 @@ def shortened(words):
     """The command as written, with what makes it quick at its end."""
     if words[0] == "make":
         return None
+    if words[0] == "torchrun":
+        start = [sys.executable, "-m", "torch.distributed.run", *words[1:]]
+        return [*start, *(SHORT if "--resume" not in words else ())]
     assert words[0] == "earsight", words
     wanted = SHORT if words[1] == "pretrain" and "--resume" not in words else ()
     return [sys.executable, "-m", "earsight", *words[1:], *wanted]
@@ -72,8 +75,8 @@ def test_commands_of_a_page(page, place, tmp_path):
     shutil.copytree(place, here)
     (here / "home").mkdir()
     (here / "home" / "videos").symlink_to(here / "videos")
-    path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": path}
+    paths = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": paths}
     needs_run = page.name == "run-folder.md"
     needs_corpus = page.name == "add-a-method.md" or needs_run
     if page.name == "published-weights.md":

@@ -39,12 +39,15 @@ from earsight.training.devices import (
     thread_count,
     worker_count,
 )
+from earsight.training.distributed import ALONE, Ranks, join_ranks
 from earsight.training.estimate import Estimate, estimate
 from earsight.training.importing import import_avid as import_checkpoint
-from earsight.training.logging import RunLog, cut_metrics, require_extras
-from earsight.training.loop import Loop, Parts, Plan
+from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
+from earsight.training.loop import Loop, Parts
 from earsight.training.origin import Origin, read_origin
-from earsight.training.resume import check_resumable, last_checkpoint
+from earsight.training.place import claim_gpu, place, said_once
+from earsight.training.plan import Plan
+from earsight.training.resume import check_alike, check_resumable, last_checkpoint
 from earsight.training.run_folder import (
     create_run,
     load_encoders,
@@ -82,6 +85,7 @@ def configure(
     return parse(override(tree, settings))
 
 
+@said_once()
 def run_config(
     run: Path,
     *,
@@ -164,7 +168,13 @@ def import_avid(
 
 
 def dry_run(config: RunConfig) -> Estimate:
-    """Build a run, try one made-up and one real micro-batch, and say what it would take."""
+    """Build a run, try one made-up and one real micro-batch, and say what it would take.
+
+    Raises:
+        ValueError: settings or corpus cannot be used, or there are several processes.
+    """
+    if place().size > 1:
+        raise ValueError("a dry run looks at one process; start it without torchrun")
     device = _prepare_machine(config)
     data = open_data(config)
     plan = Plan.of(config, len(data.train))
@@ -174,11 +184,18 @@ def dry_run(config: RunConfig) -> Estimate:
     return estimate(config, parts, clips, plan, device, worker_count(config))
 
 
-def training_clips(config: RunConfig, data: Data, plan: Plan, parts: Parts) -> TrainingClips:
-    """The clips of a run, by number of micro-batch."""
-    views = parts.method.needs.views
+def training_clips(
+    config: RunConfig, data: Data, plan: Plan, parts: Parts, ranks: Ranks = ALONE
+) -> TrainingClips:
+    """The clips of a run, by number of micro-batch; of each, the part of this rank."""
     return TrainingClips(
-        data.train, clip_settings(config), batch=plan.micro, views=views, source=data.source
+        data.train,
+        clip_settings(config),
+        batch=plan.micro,
+        views=parts.method.needs.views,
+        rank=ranks.rank,
+        ranks=ranks.size,
+        source=data.source,
     )
 
 
@@ -187,33 +204,46 @@ def pretrain(
 ) -> Mapping[str, float]:
     """Train a run to its end, from the start or from its last checkpoint.
 
+    Started by ``torchrun``, each process takes its part of every batch; rank 0 alone writes.
+
     Returns:
         The figures of the last evaluation, by name.
 
     Raises:
         ValueError: settings, corpus or run folder cannot be used.
-        StoppedError: SIGINT or SIGTERM came; the state is saved.
+        StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
+        RankError: another process failed, ended or hangs.
     """
     if resume:
         _refuse_imported(run)
-    require_extras(config.log)
-    device = _prepare_machine(config)
-    data = open_data(config)
-    plan = Plan.of(config, len(data.train))
-    state = None
-    if resume:
-        state = last_checkpoint(run)
-        if state is not None:
-            check_resumable(config, data.train, state)
-        cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
-        write_yaml(run / "config.yaml", config)
-    else:
-        create_run(run, config)
-    log = RunLog(run, config.log, steps=plan.steps, quiet=quiet)
-    try:
-        return _train(config, run, data, plan, device, log, state)
-    finally:
-        log.close()
+    with said_once():
+        require_extras(config.log)
+        device = _prepare_machine(config)
+    with join_ranks(device, config.train.rank_timeout) as ranks:
+        data = open_data(config)
+        plan = Plan.of(config, len(data.train), ranks.size)
+        check_alike(config, data.train, ranks)
+        state = _last_state(config, run, data) if resume else None
+        ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
+        log = RunLog(run, config.log, steps=plan.steps, quiet=quiet) if ranks.is_main else NoLog()
+        try:
+            return _train(config, run, data, plan, device, log, ranks, state)
+        finally:
+            log.close()
+
+
+def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | None:
+    """The state to go on from, None where the run was stopped before the first was saved."""
+    state = last_checkpoint(run)
+    if state is not None:
+        check_resumable(config, data.train, state)
+    return state
+
+
+def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> None:
+    """Cut what a run has logged past the state that it goes on from."""
+    cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
+    write_yaml(run / "config.yaml", config)
 
 
 def _refuse_imported(run: Path) -> None:
@@ -232,37 +262,38 @@ def _train(
     data: Data,
     plan: Plan,
     device: torch.device,
-    log: RunLog,
+    log: Log,
+    ranks: Ranks,
     state: Mapping[str, object] | None,
 ) -> Mapping[str, float]:
     workers = worker_count(config)
     _describe(log, config, data, device)
-    inputs = fit_inputs(config, data, workers) if state is None else blank_inputs(config)
-    parts = build_parts(config, inputs, len(data.train), device)
+    inputs = blank_inputs(config) if state else _fitted_inputs(config, data, workers, ranks)
+    parts = build_parts(config, inputs, len(data.train), device, ranks)
     if state is None:
         log.note(f"statistics of sound taken over {inputs.clips} clips")
+    _describe_division(log, plan, parts, ranks)
     evaluator = _evaluator(config, data, parts.inputs)
     if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
         log.note(str(evaluator.labels))
-    figures: dict[str, float] = {}
 
     def evaluate(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
-        figures.clear()
         encoder = Encoder(model=parts.model, method=parts.method)
-        figures.update(as_metrics(evaluator.rows(config.evaluation.tasks, [encoder])))
+        figures = as_metrics(evaluator.rows(config.evaluation.tasks, [encoder]))
         log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
         return figures
 
     loop = Loop(
         config=config,
         parts=parts,
-        clips=training_clips(config, data, plan, parts),
+        clips=training_clips(config, data, plan, parts, ranks),
         run=run,
         log=log,
         device=device,
         workers=workers,
         plan=plan,
+        ranks=ranks,
         evaluate=evaluate if len(data.held_out) > 1 else None,
     )
     if state is not None:
@@ -270,19 +301,37 @@ def _train(
         log.note(f"goes on from step {loop.step} of {plan.steps}")
     del state
     loop.fit()
-    save_encoders(run, parts.model, parts.inputs, config)
+    ranks.on_main(lambda: save_encoders(run, parts.model, parts.inputs, config))
     log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
-    return figures
+    return loop.figures
+
+
+def _fitted_inputs(config: RunConfig, data: Data, workers: int, ranks: Ranks) -> Inputs:
+    """Inputs with statistics taken on rank 0, the same on all."""
+    state = ranks.on_main(lambda: fit_inputs(config, data, workers).state())
+    return Inputs.from_state(state)
 
 
 def _prepare_machine(config: RunConfig) -> torch.device:
     """Threads and memory as configured; returns the device."""
     keep_memory()
+    claim_gpu(config.device)
     torch.set_num_threads(thread_count(config.threads))
     return choose_device(config.device)
 
 
-def _describe(log: RunLog, config: RunConfig, data: Data, device: torch.device) -> None:
+def _describe_division(log: Log, plan: Plan, parts: Parts, ranks: Ranks) -> None:
+    """What batch norm and each query see, which several processes or micro-batches decide."""
+    if ranks.size > 1:
+        log.note(
+            f"{ranks.size} processes: each takes {plan.micro // ranks.size} of the {plan.micro} "
+            "clips of a micro-batch, and its batch norm sees these"
+        )
+    if about := parts.method.describe():
+        log.note(about)
+
+
+def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> None:
     log.note(", ".join(f"{name} {number}" for name, number in versions().items()))
     log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
     left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)

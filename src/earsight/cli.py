@@ -225,6 +225,8 @@ class Pretrain:
             emit(self.json, estimate.as_dict(), str(estimate))
             return 0
         figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
+        if int(os.environ.get("RANK", "0")):
+            return 0  # the first of several processes says it
         emit(self.json, {"run": str(self.output), **figures}, f"the run is in {self.output}")
         return 0
 
@@ -361,6 +363,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exits with the documented code."""
     # Threads that spin while they wait take the cores from the workers that decode for them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # With several processes, torch warns of a choice that is made on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     given = sys.argv[1:] if arguments is None else arguments
     if given in (["--version"], ["-V"]):
         print(f"earsight {__version__}")
@@ -397,7 +402,12 @@ def parse(given: list[str]) -> Command:
 
 
 def guarded(command: Command) -> int:
-    """Run a command; a mistake or a failure is one clear sentence, not a traceback."""
+    """Run a command; a mistake or a failure is one clear sentence, not a traceback.
+
+    Of several processes that fail alike, one says it.
+    """
+    from earsight.errors import SaidElsewhereError
+
     try:
         return command.run()
     except KeyboardInterrupt:
@@ -407,14 +417,17 @@ def guarded(command: Command) -> int:
         code = exit_code(error)
         if code is None:
             raise
-        print(f"earsight: {error}", file=sys.stderr)
+        if not isinstance(error, SaidElsewhereError):
+            print(f"earsight: {error}", file=sys.stderr)
         return code
 
 
 def exit_code(error: Exception) -> int | None:
     """The code of an error that its message explains; None where the traceback is needed."""
-    from earsight.errors import RunError, StoppedError
+    from earsight.errors import RunError, SaidElsewhereError, StoppedError
 
+    if isinstance(error, SaidElsewhereError):
+        return exit_code(error.error)
     if isinstance(error, StoppedError):
         return 128 + error.signal
     if isinstance(error, RunError):

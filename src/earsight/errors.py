@@ -11,3 +11,11 @@ class StoppedError(RunError):
     def __init__(self, number: int, message: str) -> None:
         self.signal = number
         super().__init__(message)
+
+
+class SaidElsewhereError(RunError):
+    """All processes of a run fail alike, and another one says why."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))

@@ -1,6 +1,9 @@
 """Batches from real files, with and without workers."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +170,30 @@ def test_shuffled_pairs_keep_the_pictures_and_move_the_sound(rows):
         assert sorted(drawn) == list(range(len(rows)))
     first, second = ([sounds[epoch, row] for row in range(len(rows))] for epoch in (0, 1))
     assert first != second
+
+
+def test_workers_leave_the_process_group_and_can_still_be_ended(rows):
+    """Launchers signal the whole group to stop; the batches of the last step are still needed."""
+    clips = TrainingClips(rows, settings(), batch=2, views=1)
+    batches = load(clips, range(20), DataConfig(), workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert os.getpgid(worker.pid) == worker.pid
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGTERM
+    with pytest.raises(LoaderError, match="a worker that decodes ended"):
+        list(batches)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_take_contiguous_parts_of_a_micro_batch(rows, ranks):
+    whole = TrainingClips(rows, settings(), batch=6, views=1)
+    parts = [
+        TrainingClips(rows, settings(), batch=6, views=1, rank=r, ranks=ranks) for r in range(ranks)
+    ]
+    for number in (0, 3):
+        taken = [part[number] for part in parts]
+        assert torch.cat([batch.row for batch in taken]).equal(whole[number].row)
+        assert torch.cat([batch.index for batch in taken]).equal(whole[number].index)
+        assert torch.cat([batch.start for batch in taken]).equal(whole[number].start)

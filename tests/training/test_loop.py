@@ -10,7 +10,8 @@ import torch
 from earsight import api
 from earsight.config import parse
 from earsight.training import loop
-from earsight.training.loop import Plan, make_optimizer, train_step
+from earsight.training.loop import make_optimizer, train_step
+from earsight.training.plan import Plan
 from earsight.training.setup import build_parts, clip_settings, fit_inputs, open_data
 from earsight.training.window import NonFiniteError
 

@@ -16,8 +16,8 @@ class DataConfig:
 
     Attributes:
         corpus: the manifest that `earsight scan` wrote.
-        workers: processes that decode; 0 decodes in the training process, ``auto`` is one per
-            thread.
+        workers: processes that decode, for each that trains; 0 decodes in the training process,
+            ``auto`` is one per thread.
         prefetch: batches kept ready per worker.
         audio_missing: what becomes of instances without sound: left out (``skip``), given silence
             (``silence``), or refused (``error``).
@@ -245,7 +245,7 @@ class TrainConfig:
     """The loop.
 
     Attributes:
-        batch: clips per optimiser step.
+        batch: clips per optimiser step, over all processes.
         accumulate: micro-batches that a batch is split into.
         epochs: passes over ``epoch_samples`` draws.
         epoch_samples: draws per epoch; 0 for one of every instance.
@@ -254,6 +254,8 @@ class TrainConfig:
         checkpoint_every: steps between checkpoints; 0 for once an epoch.
         keep_last: checkpoints kept besides the named ones.
         keep: epochs whose checkpoints are kept for good.
+        rank_timeout: seconds after which a run of several processes gives up one that has not
+            arrived where the others wait.
     """
 
     batch: int = 256
@@ -265,6 +267,7 @@ class TrainConfig:
     checkpoint_every: int = 0
     keep_last: int = 2
     keep: tuple[int, ...] = ()
+    rank_timeout: float = 300.0
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -278,6 +281,8 @@ class TrainConfig:
             checkpoint_every=0,
             keep_last=1,
         )
+        if self.rank_timeout <= 0:
+            yield "rank_timeout: must be positive seconds"
         if self.batch % self.accumulate:
             yield f"accumulate: must divide the batch ({self.batch})"
         if any(not 1 <= epoch <= self.epochs for epoch in self.keep):
@@ -332,7 +337,8 @@ class RunConfig:
     Attributes:
         seed: of every draw.
         device: ``auto`` takes CUDA, then MPS, then the CPU.
-        threads: for torch, decoder and workers together; 0 for every core.
+        threads: for torch, decoder and workers together, in each training process; 0 for every
+            core, divided among the processes of a machine.
         plugins: modules imported first, which may register methods and encoders of their own.
     """
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +67,17 @@ class _Request:
 class TrainingClips(Dataset[Batch]):
     """Item ``m`` is micro-batch ``m`` of the whole run: a pure function of the settings.
 
+    With several processes it is one rank's part of it: micro-batch ``m`` has the global sample
+    indices from ``m·batch`` to ``(m+1)·batch``, and rank ``r`` the ``r``-th contiguous part.
     An unreadable file's place is taken by the next of a fixed sequence of draws for its sample.
+
+    Args:
+        instances: what is drawn from.
+        settings: what a clip is.
+        batch: clips of a micro-batch, over all ranks; a multiple of ``ranks``.
+        views: views per sample.
+        rank: the part that is made.
+        ranks: parts in all.
     """
 
     def __init__(
@@ -77,17 +88,23 @@ class TrainingClips(Dataset[Batch]):
         batch: int,
         views: int,
         source: Source | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
+        assert batch % ranks == 0
         self.instances = instances
         self.settings = settings
-        self.batch = batch
+        self.batch = batch // ranks
         self.views = views
         self.source = source or Files()
+        self.rank = rank
+        self.ranks = ranks
         self.order = Order(seed=settings.seed, size=len(instances), block=settings.data.block)
         self.heartbeat: Heartbeat | None = None
 
     def __getitem__(self, number: int) -> Batch:
-        index = np.arange(self.batch, dtype=np.int64) + number * self.batch
+        part = number * self.ranks + self.rank
+        index = np.arange(self.batch, dtype=np.int64) + part * self.batch
         row = self.order.rows(index)
         requests = self._requests(row, index)
         failures: list[Failure] = []
@@ -296,7 +313,8 @@ def load(
         pin_memory=pin,
         timeout=data.timeout,
     )
-    batches = iter(loader)
+    with _shielded():
+        batches = iter(loader)
     while True:
         try:
             yield next(batches)
@@ -329,9 +347,22 @@ def _explain(error: RuntimeError, clips: TrainingClips | EvaluationClips, data: 
         ) from error
 
 
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Processes started in here are blind to SIGTERM, until they say otherwise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process decides when workers end.
+    # Ctrl-C and torchrun signal the whole process group; the main process decides when workers
+    # end, by a SIGTERM to them alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     torch.set_num_threads(1)
 
 

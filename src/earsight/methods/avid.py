@@ -140,6 +140,12 @@ class Avid(Method):
         crossing = any(len(set(DIRECTIONS[name])) == 2 for name in self.weights)
         return frozenset({("video", "audio"), ("audio", "video")}) if crossing else frozenset()
 
+    def describe(self) -> str:
+        """Negatives per query; they come from the bank, whatever the batch and the ranks."""
+        return (
+            f"{self.settings.negatives} negatives per query, drawn from {len(self.bank) - 1} rows"
+        )
+
     def loss(self, model: nn.Module, batch: Batch) -> Step:
         """The weighted sum over directions of NCE, averaged over the batch (eqs. 2–5).
 

@@ -72,6 +72,10 @@ class Method(nn.Module, ABC):
     def commit(self, updates: Mapping[str, Tensor]) -> None:
         """Change the state, once per optimiser step and after it; without state, nothing."""
 
+    def describe(self) -> str:
+        """A line for the log: what a query is compared with."""
+        return ""
+
     def begin_epoch(self, epoch: int, source: Iterable[Batch] | None) -> None:
         """Called before each epoch; ``source`` yields the clips that ``needs`` asked for."""
 

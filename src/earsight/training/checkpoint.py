@@ -9,7 +9,7 @@ import torch
 
 from earsight.errors import RunError
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the checkpoint's layout."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from earsight.config import RunConfig
+from earsight.training.place import place
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -52,8 +53,8 @@ def keep_memory() -> None:
 
 
 def thread_count(setting: int) -> int:
-    """The ``threads`` setting, 0 standing for every core."""
-    return setting or cores()
+    """The ``threads`` setting, 0 standing for every core, divided among a machine's ranks."""
+    return setting or max(1, cores() // place().local_size)
 
 
 def worker_count(config: RunConfig) -> int:

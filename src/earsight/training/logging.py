@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn
@@ -48,6 +48,44 @@ def require_extras(config: LogConfig) -> None:
     for name in _EXTRAS:
         if getattr(config, name):
             _extra(name)
+
+
+class Log(Protocol):
+    """Who is told of what happens in a run."""
+
+    def note(self, text: str) -> None:
+        """Take a line for people."""
+
+    def metrics(self, kind: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Take the figures of a step."""
+
+    def progress(self, step: int, text: str) -> None:
+        """Take how far the run has come."""
+
+    def sync(self) -> None:
+        """Flush what has been written."""
+
+    def close(self) -> None:
+        """Flush and close every file."""
+
+
+class NoLog:
+    """The log of ranks other than 0, which write nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def metrics(self, kind: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def progress(self, step: int, text: str) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class RunLog:

@@ -5,28 +5,30 @@ It knows batches and the method's contract, and nothing of what is learned.
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from earsight.config import RunConfig, as_tree
-from earsight.corpus.batch import Batch
+from earsight.corpus.batch import Batch, Failure
 from earsight.corpus.keys import key_text
 from earsight.corpus.loader import TrainingClips, load
 from earsight.encoders.pair import Pair
 from earsight.errors import StoppedError
-from earsight.methods.base import Method
+from earsight.methods.base import Method, mean_over_ranks
 from earsight.training.checkpoint import checkpoint_path, prune, save_checkpoint
 from earsight.training.devices import autocast_dtype
+from earsight.training.distributed import ALONE, Ranks
 from earsight.training.failures import FailureCount
-from earsight.training.logging import RunLog
+from earsight.training.logging import Log
+from earsight.training.plan import Plan
 from earsight.training.schedule import learning_rate
+from earsight.training.signals import caught_signals
+from earsight.training.timed import Timed
 from earsight.training.window import Window
 from earsight.transforms.inputs import Inputs
 
@@ -36,43 +38,17 @@ Evaluate = Callable[[int], Mapping[str, float]]
 
 @dataclass(kw_only=True)
 class Parts:
-    """What a run is made of; everything here is saved."""
+    """What a run is made of; everything here is saved.
+
+    ``wrapped`` is what the method calls: ``model`` itself, or what averages its gradients over
+    ranks.
+    """
 
     model: Pair
+    wrapped: nn.Module
     method: Method
     inputs: Inputs
     optimizer: torch.optim.Optimizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How far a run goes."""
-
-    steps_per_epoch: int
-    steps: int
-    micro: int
-
-    @staticmethod
-    def of(config: RunConfig, size: int) -> "Plan":
-        """The plan for a corpus of ``size`` usable training instances.
-
-        Raises:
-            ValueError: there are fewer instances than clips in a batch.
-        """
-        train = config.train
-        samples = train.epoch_samples or size
-        if size < train.batch or samples < train.batch:
-            fewest = "train.epoch_samples" if samples < size else "the corpus"
-            raise ValueError(
-                f"{fewest} has {min(size, samples)} usable training instances, fewer than a batch "
-                f"of {train.batch}; set train.batch={max(2, min(size, samples) // 2)} or lower"
-            )
-        per_epoch = samples // train.batch
-        return Plan(
-            steps_per_epoch=per_epoch,
-            steps=per_epoch * train.epochs,
-            micro=train.batch // train.accumulate,
-        )
 
 
 def make_optimizer(config: RunConfig, model: nn.Module, device: torch.device) -> torch.optim.Adam:
@@ -86,33 +62,45 @@ def make_optimizer(config: RunConfig, model: nn.Module, device: torch.device) ->
 
 
 def train_step(
-    config: RunConfig, parts: Parts, batches: Iterator[Batch], device: torch.device
+    config: RunConfig,
+    parts: Parts,
+    batches: Iterator[Batch],
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, Tensor], Tensor, list[Batch]]:
-    """One optimiser step over ``accumulate`` micro-batches.
+    """One optimiser step over ``accumulate`` micro-batches, of which each rank takes its part.
 
     Returns:
-        Metrics, whether the update was made (a bool tensor on the device), and the batches.
+        Metrics averaged over ranks, whether the update was made (a bool tensor on the device, the
+        same on all ranks), and this rank's batches.
     """
     parts.optimizer.zero_grad(set_to_none=True)
     updates, metrics, used = [], [], []
-    for _ in range(config.train.accumulate):
+    for number in range(1, config.train.accumulate + 1):
         batch = next(batches)
         used.append(batch)
         ready = prepare(config, parts.inputs, batch, device)
-        with autocast(config, device):
-            step = parts.method.loss(parts.model, ready)
-        torch.autograd.backward(step.loss / config.train.accumulate)
+        with ranks.accumulating(parts.wrapped, last=number == config.train.accumulate):
+            with autocast(config, device):
+                step = parts.method.loss(parts.wrapped, ready)
+            torch.autograd.backward(step.loss / config.train.accumulate)
         updates.append(step.updates)
         metrics.append({"loss": step.loss.detach(), **step.metrics})
     norm = gradient_norm(parts.model)
-    mean = {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+    mean = average(metrics)
     finite = torch.isfinite(norm) & torch.isfinite(mean["loss"])
     clip_gradients(parts.model, norm, config.optimizer.clip_norm)
     # The fused optimiser leaves everything as it was where this is one: no wait for the device.
     parts.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
     parts.optimizer.step()
-    parts.method.commit({name: torch.cat([u[name] for u in updates]) for name in updates[0]})
+    parts.method.commit(ranks.join(updates))
     return {**mean, "gradient_norm": norm}, finite, used
+
+
+def average(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Scalars averaged over micro-batches and ranks, by name."""
+    own = [torch.stack([m[name].float() for m in metrics]).mean() for name in metrics[0]]
+    return dict(zip(metrics[0], mean_over_ranks(torch.stack(own)).unbind(), strict=True))
 
 
 def prepare(config: RunConfig, inputs: Inputs, batch: Batch, device: torch.device) -> Batch:
@@ -152,13 +140,15 @@ class Loop:
     parts: Parts
     clips: TrainingClips
     run: Path
-    log: RunLog
+    log: Log
     device: torch.device
     workers: int
     plan: Plan
+    ranks: Ranks = ALONE
     evaluate: Evaluate | None = None
     step: int = 0
     elapsed: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.window = Window(self._name_of)
@@ -171,7 +161,7 @@ class Loop:
         """Train to the last step.
 
         Raises:
-            StoppedError: SIGINT or SIGTERM came; the state is saved.
+            StoppedError: SIGINT or SIGTERM came, to whichever rank; the state is saved.
             NonFiniteError: a loss was not finite; its update was not made, nothing was saved since.
             FailureShareError: more files fail than ``data.max_failures`` allows.
         """
@@ -185,19 +175,19 @@ class Loop:
         with caught_signals() as caught:
             while self.step < self.plan.steps:
                 self._begin_epoch()
-                self._advance(batches)
+                stop = self._advance(batches, caught)
                 self.elapsed = time.monotonic() - began
                 if self.step % self.config.train.log_every == 0 or self.step == self.plan.steps:
                     last = self._report(batches, last)
                 ended = self.step % self.plan.steps_per_epoch == 0
                 if ended:
                     self._evaluate()
-                if ended or self._due() or caught:
+                if ended or self._due() or stop:
                     self.save()
-                if caught and self.step < self.plan.steps:
-                    name = signal.Signals(caught[0]).name
+                if stop and self.step < self.plan.steps:
+                    name = signal.Signals(stop).name
                     raise StoppedError(
-                        caught[0], f"stopped by {name} after step {self.step}; --resume goes on"
+                        stop, f"stopped by {name} after step {self.step}; --resume goes on"
                     )
 
     def _begin_epoch(self) -> None:
@@ -205,26 +195,38 @@ class Loop:
         if into == 0:
             self.parts.method.begin_epoch(epoch, None)
 
-    def _advance(self, batches: "Timed") -> None:
+    def _advance(self, batches: Timed, caught: Sequence[int]) -> int:
+        """Make a step; returns the signal that stops all ranks after it, or 0."""
         rate = learning_rate(
             self.config.optimizer, self.step, self.plan.steps, self.plan.steps_per_epoch
         )
         for group in self.parts.optimizer.param_groups:
             group["lr"] = rate
-        metrics, finite, used = train_step(self.config, self.parts, batches, self.device)
+        metrics, finite, used = train_step(
+            self.config, self.parts, batches, self.device, self.ranks
+        )
         self.step += 1
-        rows = torch.cat([batch.row for batch in used])
+        rows, failures, stop = self._exchange(used, caught[0] if caught else 0)
         self.window.add(metrics, finite, rows)
-        failures = [failure for batch in used for failure in batch.failures]
         for text in self.failures.add(failures, len(rows)):
             self.log.note(text)
+        return stop
 
-    def _report(self, batches: "Timed", last: tuple[float, int]) -> tuple[float, int]:
+    def _exchange(self, used: Sequence[Batch], caught: int) -> tuple[Tensor, list[Failure], int]:
+        """Rows and failures of all ranks' batches, and the signal that stops them, or 0."""
+        failures = [failure for batch in used for failure in batch.failures]
+        own = torch.tensor([caught, len(failures)])
+        every = self.ranks.gather(torch.cat([own, *(batch.row for batch in used)]))
+        if every[:, 1].any():
+            failures = [one for some in self.ranks.gather_objects(failures) for one in some]
+        return every[:, 2:].flatten(), failures, int(every[:, 0].max())
+
+    def _report(self, batches: Timed, last: tuple[float, int]) -> tuple[float, int]:
         now = time.monotonic()
         seconds = max(1e-9, now - last[0])
         clips = (self.step - last[1]) * self.config.train.batch
         values = self.window.read()
-        wait = batches.take_waited() / seconds
+        wait = float(mean_over_ranks(torch.tensor(batches.take_waited() / seconds)))
         values |= {
             "lr": self.parts.optimizer.param_groups[0]["lr"],
             "time": self.elapsed,
@@ -247,16 +249,17 @@ class Loop:
         due = (every and epoch % every == 0) or self.step == self.plan.steps
         if self.evaluate is None or not due:
             return
-        figures = self.evaluate(epoch)
+        evaluate = self.evaluate
+        self.figures = self.ranks.on_main(lambda: dict(evaluate(epoch)))
         self.parts.model.train()
-        self.log.metrics("evaluation", self.step, float(epoch), figures)
+        self.log.metrics("evaluation", self.step, float(epoch), self.figures)
 
     def _due(self) -> bool:
         every = self.config.train.checkpoint_every
         return bool(every) and self.step % every == 0
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next loss depends on."""
+        """Everything that the next loss depends on; called on all ranks."""
         return {
             "step": self.step,
             "elapsed": self.elapsed,
@@ -268,11 +271,15 @@ class Loop:
             "optimizer": self.parts.optimizer.state_dict(),
             "window": self.window.state(),
             "failures": self.failures.state(),
-            "random": torch.get_rng_state(),
+            "random": self.ranks.gather(torch.get_rng_state()),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state (of the same configuration and corpus)."""
+        """Go on from a saved state (of the same configuration and corpus).
+
+        Everything in it is equal on all ranks but torch's generators, of which each has its own;
+        ranks that the run did not have before keep the one that they were given.
+        """
         self.step, self.elapsed = state["step"], state["elapsed"]
         self.parts.model.load_state_dict(state["model"])
         self.parts.method.load_state_dict(state["method"])
@@ -280,51 +287,17 @@ class Loop:
         self.parts.optimizer.load_state_dict(state["optimizer"])
         self.window.load(state["window"], self.device)
         self.failures.load(state["failures"])
-        torch.set_rng_state(state["random"])
+        if self.ranks.rank < len(state["random"]):
+            # A copy: torch reads past a view of several states.
+            torch.set_rng_state(state["random"][self.ranks.rank].clone())
 
     def save(self) -> None:
-        """Write a checkpoint and drop those that are no longer kept."""
+        """Write a checkpoint and drop those that are no longer kept; called on all ranks."""
         self.log.sync()
-        save_checkpoint(checkpoint_path(self.run, self.step), self.state())
+        state = self.state()
+        self.ranks.on_main(lambda: self._write(state))
+
+    def _write(self, state: dict[str, Any]) -> None:
+        save_checkpoint(checkpoint_path(self.run, self.step), state)
         keep = {epoch * self.plan.steps_per_epoch for epoch in self.config.train.keep}
         prune(self.run, self.config.train.keep_last, keep)
-
-
-class Timed:
-    """An iterator that knows how long its consumer has waited."""
-
-    def __init__(self, items: Iterator[Batch]) -> None:
-        self._items = items
-        self._waited = 0.0
-
-    def __iter__(self) -> "Timed":
-        return self
-
-    def __next__(self) -> Batch:
-        began = time.monotonic()
-        try:
-            return next(self._items)
-        finally:
-            self._waited += time.monotonic() - began
-
-    def take_waited(self) -> float:
-        """Seconds waited since the last call."""
-        waited, self._waited = self._waited, 0.0
-        return waited
-
-
-@contextmanager
-def caught_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM noted in a list, for the loop to finish its step first."""
-    caught: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, note) for number in numbers]
-    try:
-        yield caught
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

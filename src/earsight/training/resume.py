@@ -1,10 +1,12 @@
 """Going on with a run: only with the settings and the instances it was started with."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from earsight.config import ConfigError, RunConfig, as_tree
 from earsight.corpus.instances import Instances
@@ -15,6 +17,7 @@ from earsight.training.checkpoint import (
     load_checkpoint,
     steps_saved,
 )
+from earsight.training.distributed import Ranks
 
 FREE = (
     "threads",
@@ -29,6 +32,7 @@ FREE = (
     "log.",
     "train.keep",
     "train.checkpoint_every",
+    "train.rank_timeout",
 )
 """Settings that may change when a run is resumed: none of them decides a loss."""
 
@@ -61,4 +65,26 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
         raise CheckpointError(
             f"the corpus has changed since the run began ({lost} instances lost, {gained} gained); "
             "resume on the corpus it was started with, or start a new run"
+        )
+
+
+def check_alike(config: RunConfig, train: Instances, ranks: Ranks) -> None:
+    """All ranks must have been started with the same settings and the same instances.
+
+    Raises:
+        ValueError: names the ranks that differ from rank 0.
+    """
+    settings = [
+        f"{path}={value!r}"
+        for path, value, _ in difference(as_tree(config), {})
+        if not path.startswith(FREE)
+    ]
+    text = "\n".join(settings).encode() + train.key.tobytes()
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    every = ranks.gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+    others = [rank for rank in range(ranks.size) if not torch.equal(every[rank], every[0])]
+    if others:
+        raise ValueError(
+            f"ranks {', '.join(map(str, others))} were started with other settings or another "
+            "corpus than rank 0; give every machine the same command and the same manifest"
         )

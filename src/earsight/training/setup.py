@@ -19,6 +19,7 @@ from earsight.corpus.split import assign, usable
 from earsight.encoders.pair import Pair, build_pair
 from earsight.methods.base import Method
 from earsight.training.devices import choose_device, worker_count
+from earsight.training.distributed import ALONE, Ranks
 from earsight.training.loop import Parts, make_optimizer
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.inputs import Inputs
@@ -129,11 +130,14 @@ def build_method(config: RunConfig, size: int, device: torch.device) -> Method:
     return method.to(device)
 
 
-def build_parts(config: RunConfig, inputs: Inputs, size: int, device: torch.device) -> Parts:
+def build_parts(
+    config: RunConfig, inputs: Inputs, size: int, device: torch.device, ranks: Ranks = ALONE
+) -> Parts:
     """Everything that is trained or saved, before the first step."""
     model = build_model(config, device)
     return Parts(
         model=model,
+        wrapped=ranks.wrap(model, device),
         method=build_method(config, size, device),
         inputs=inputs.to(device),
         optimizer=make_optimizer(config, model, device),

@@ -1,0 +1,85 @@
+"""Clips per second of two processes on two cores, beside those of one process on one core.
+
+The preset `tiny` on av-digits, started as a user would: the second side by torchrun, with gloo.
+Held equal are the clips that a process takes in a step (so the batch of two is twice that of one),
+one thread of torch per process, and decoding within the process. Sides take turns.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common import DATA, Target, arguments, finish, median
+from earsight import api
+
+CLIPS = 32
+"""Clips per process and step."""
+
+SKIPPED = 2
+"""Log lines at the start that are not counted: caches fill, memory is taken."""
+
+
+def speed(processes: int, cores: list[int], corpus: Path, steps: int) -> float:
+    """Clips per second of a run, over all its processes."""
+    batch = CLIPS * processes
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        command = [
+            *("-m", "earsight", "pretrain", "--preset", "tiny", "--corpus", str(corpus)),
+            *(
+                "-o",
+                str(run),
+                "--json",
+                f"train.batch={batch}",
+                f"train.epoch_samples={64 * steps}",
+            ),
+            *("train.epochs=1", "train.log_every=10", "train.precision=float32", "threads=1"),
+            *("data.workers=0", "optimizer.milestones=[1]", "evaluation.every=0"),
+            *("evaluation.tasks=[geometry]", "evaluation.gallery=2"),
+        ]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        several = [*torchrun, str(processes)] if processes > 1 else []
+        subprocess.run(
+            [sys.executable, *several, *command],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train = [line for line in lines if line["kind"] == "train"][SKIPPED:]
+    made = train[-1]["step"] - train[0]["step"]
+    return float(batch * made / (train[-1]["time"] - train[0]["time"]))
+
+
+def main() -> int:
+    """Measure both sides in turns."""
+    options = arguments(__doc__ or "")
+    media = DATA / "av-digits"
+    if not media.is_dir():
+        print(f"{media} is missing: nothing measured")
+        return 1
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        print("this benchmark needs two cores")
+        return 1
+    rounds, steps = (1, 50) if options.quick else (5, 150)
+    speeds: dict[str, list[float]] = {"one": [], "two": []}
+    with tempfile.TemporaryDirectory() as place:
+        corpus = Path(place) / "corpus.parquet"
+        api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
+        for number in range(rounds):
+            # Either core in turn: they need not be alike.
+            speeds["one"].append(speed(1, [cores[number % 2]], corpus, steps))
+            speeds["two"].append(speed(2, cores[:2], corpus, steps))
+    for name, values in speeds.items():
+        print(f"{name}: {median(values):.1f} clips/s")
+    gain = median([two / one for one, two in zip(speeds["one"], speeds["two"], strict=True)])
+    targets = [Target(name="two processes over one", measured=gain, unit="×", least=1.7)]
+    return finish(targets, {"clips": CLIPS, "clips_per_second": speeds}, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""One of several processes in test_distributed.py: `python rank.py MODE ARGUMENTS…`."""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from earsight import api, cli
+from earsight.training import loop
+from earsight.training.distributed import ALONE, join_ranks
+from earsight.training.loop import train_step
+from earsight.training.place import place
+from earsight.training.plan import Plan
+from earsight.training.setup import build_parts, fit_inputs, open_data
+
+CPU = torch.device("cpu")
+STEPS = 3
+SCENARIOS = {
+    "whole": (),
+    "accumulated": ("train.accumulate=2",),
+    "one encoder": (
+        "method.video_to_audio=0",
+        "method.audio_to_video=0",
+        "method.video_to_video=1",
+    ),
+    "duplicates": (),
+    "poisoned": (),
+}
+
+
+def main():
+    """Do what the mode says."""
+    mode, *arguments = sys.argv[1:]
+    {"steps": steps, "hang": hang, "fail": fail}[mode](*arguments)
+
+
+def steps(output, *settings):
+    """Every scenario in a group of ranks; what each did is saved, one file per rank."""
+    with join_ranks(CPU, 60) as ranks:
+        done = {name: scenario(name, settings, ranks) for name in SCENARIOS}
+        ragged = torch.arange(3) + 10 * ranks.rank
+        parts = [{"x": ragged[: 1 + ranks.rank]}, {"x": ragged[: 2 - ranks.rank] + 100}]
+        done["joined"] = ranks.join(parts)["x"]
+        torch.save(done, Path(output) / f"{ranks.rank}.pt")
+
+
+def scenario(name, settings, ranks=ALONE):
+    """Three steps with batch norm in evaluation mode, which then sees no batch."""
+    config = api.configure("tiny", settings=[*settings, *SCENARIOS[name]])
+    data = open_data(config)
+    inputs = fit_inputs(config, data.train, 0)
+    parts = build_parts(config, inputs, len(data.train), CPU, ranks)
+    plan = Plan.of(config, len(data.train), ranks.size)
+    clips = api.training_clips(config, data, plan, parts, ranks)
+    parts.model.eval()
+    before = {n: p.detach().clone() for n, p in parts.model.named_parameters()}
+    taken = [train_step(config, parts, changed(name, clips, ranks), CPU, ranks)]
+    if name != "poisoned":
+        count = config.train.accumulate
+        later = iter([clips[n] for n in range(count, STEPS * count)])
+        taken += [train_step(config, parts, later, CPU, ranks) for _ in range(STEPS - 1)]
+    used = [batch for _, _, batches in taken for batch in batches]
+    return {
+        "row": [batch.row for batch in used],
+        "index": [batch.index for batch in used],
+        "start": [batch.start for batch in used],
+        "video": [batch.views[0]["video"] for batch in used],
+        "audio": [batch.views[0]["audio"] for batch in used],
+        "metrics": [metrics for metrics, _, _ in taken],
+        "finite": [finite for _, finite, _ in taken],
+        "before": before,
+        "model": {n: p.detach() for n, p in parts.model.named_parameters()},
+        "method": parts.method.state_dict(),
+    }
+
+
+def changed(name, clips, ranks):
+    """The first step's micro-batches: rows alike on all ranks, or a NaN on the last alone."""
+    number = 0
+    while True:
+        batch = clips[number]
+        number += 1
+        if name == "duplicates":
+            # Of one process, both halves; of two, each its half: the same rows in either.
+            half = len(batch) * ranks.size // 2
+            batch = replace(batch, row=torch.arange(half).repeat(len(batch) // half))
+        if name == "poisoned" and ranks.rank == ranks.size - 1:
+            bad = torch.full_like(batch.views[0]["audio"], torch.nan)
+            batch = replace(batch, views=({**batch.views[0], "audio": bad},))
+        yield batch
+
+
+def hang(*arguments):
+    """Train, rank 1 standing still from its third batch on."""
+    at_third_batch(lambda: time.sleep(100))
+    cli.main(list(arguments))
+
+
+def fail(*arguments):
+    """Train, rank 1 failing with its third batch."""
+
+    def broken():
+        raise OSError("the disk of rank 1 is gone")
+
+    at_third_batch(broken)
+    cli.main(list(arguments))
+
+
+def at_third_batch(happens):
+    """Let something happen on rank 1."""
+    real, seen = loop.prepare, []
+
+    def prepare(*arguments):
+        seen.append(None)
+        if len(seen) == 3:
+            happens()
+        return real(*arguments)
+
+    if place().rank == 1:
+        loop.prepare = prepare
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""Two processes over gloo: what they learn is what one learns, and they end together."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from earsight import api, cli
+from earsight.config import ConfigError
+from earsight.training import place
+from earsight.training.checkpoint import steps_saved
+from earsight.training.devices import cores, thread_count
+from earsight.training.place import claim_gpu
+from earsight.training.plan import Plan
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import rank
+
+SCRIPT = Path(__file__).with_name("rank.py")
+RUN = ("train.epochs=3", "train.checkpoint_every=5", "train.rank_timeout=60")
+ONE_PRECISION = "train.precision=float32"
+
+
+def pretrain(run, corpus, small, *extra):
+    arguments = ["--preset", "tiny", "--corpus", str(corpus), *small, *RUN]
+    return ["pretrain", "-o", str(run), *([] if "--resume" in extra else arguments), *extra]
+
+
+def start(command, ranks=2):
+    """The processes of a command, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    sizes = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    started = []
+    for number in range(ranks):
+        told = {**shared, **sizes, "RANK": number, "LOCAL_RANK": number}
+        environment = {**os.environ, **{name: str(value) for name, value in told.items()}}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *command],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def ended(processes, seconds=60):
+    """Exit codes and errors, once all have ended."""
+    try:
+        errors = [process.communicate(timeout=seconds)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [process.returncode for process in processes], errors
+
+
+def wait_for_step(run, step, processes):
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        if metrics.exists() and f'"step": {step}' in metrics.read_text():
+            return
+        time.sleep(0.005)
+    raise AssertionError([process.communicate() for process in processes])
+
+
+def train_lines(run):
+    """The training lines without what is timed."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timed = {"time", "clips_per_second", "wait"}
+    return [
+        {k: v for k, v in line.items() if k not in timed}
+        for line in lines
+        if line["kind"] == "train"
+    ]
+
+
+@pytest.fixture(scope="module")
+def scenarios(corpus, small, tmp_path_factory):
+    """What one process does in every scenario, and what each of two does."""
+    settings = [*small, f"data.corpus={corpus}", ONE_PRECISION]
+    folder = tmp_path_factory.mktemp("ranks")
+    processes = start([str(SCRIPT), "steps", str(folder), *settings])
+    one = {name: rank.scenario(name, settings) for name in rank.SCENARIOS}
+    codes, errors = ended(processes)
+    assert codes == [0, 0], errors
+    return one, [torch.load(folder / f"{number}.pt") for number in range(2)]
+
+
+@pytest.mark.parametrize("name", ["whole", "accumulated", "one encoder", "duplicates"])
+def test_two_processes_learn_what_one_learns(scenarios, name):
+    one, two = scenarios[0][name], [done[name] for done in scenarios[1]]
+    for drawn in ("row", "index", "start", "video", "audio"):
+        parts = [torch.cat(pair) for pair in zip(two[0][drawn], two[1][drawn], strict=True)]
+        for whole, joined in zip(one[drawn], parts, strict=True):
+            assert torch.equal(whole, joined), drawn
+    for expected, *found in zip(one["metrics"], *(x["metrics"] for x in two), strict=True):
+        assert found[0] == found[1]
+        assert found[0].keys() == expected.keys()
+        for metric, value in expected.items():
+            assert float(found[0][metric]) == pytest.approx(float(value), rel=1e-5, abs=1e-5)
+    for number in ("model", "method"):
+        for key, value in two[0][number].items():
+            assert torch.equal(value, two[1][number][key]), key
+            torch.testing.assert_close(value, one[number][key], rtol=1e-3, atol=1e-4)
+
+
+def test_an_encoder_that_no_direction_uses_keeps_its_weights(scenarios):
+    done = scenarios[1][0]["one encoder"]
+    changed = {n for n, x in done["model"].items() if not torch.equal(x, done["before"][n])}
+    assert {name.split("_")[0] for name in changed} == {"video"}
+
+
+def test_a_row_on_both_ranks_moves_its_target_once(scenarios):
+    """By the mean of both embeddings: the first step brought rows 0 to 3 twice."""
+    one, two = scenarios[0]["duplicates"], scenarios[1]
+    rows = torch.cat([done["duplicates"]["row"][0] for done in two])
+    assert rows.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    bank = two[0]["duplicates"]["method"]["bank.video"]
+    torch.testing.assert_close(bank, one["method"]["bank.video"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_on_one_rank_stops_the_update_on_all(scenarios):
+    for done in scenarios[1]:
+        done = done["poisoned"]
+        assert not done["finite"][0]
+        assert all(torch.equal(done["before"][n], x) for n, x in done["model"].items())
+
+
+def test_updates_of_any_length_are_joined_by_micro_batch_then_rank(scenarios):
+    joined = [0, 10, 11, 100, 101, 110]
+    assert [done["joined"].tolist() for done in scenarios[1]] == [joined, joined]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus, small, tmp_path_factory):
+    """A run by torchrun."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *torchrun, "-m", "earsight", *pretrain(run, corpus, small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the run is in") == 1
+    assert "Warning" not in done.stderr
+    return run
+
+
+def test_one_process_writes(uninterrupted):
+    files = [p.relative_to(uninterrupted) for p in uninterrupted.rglob("*") if p.is_file()]
+    assert sorted(map(str, files)) == [
+        "checkpoints/step-000000010.pt",
+        "checkpoints/step-000000012.pt",
+        "config.yaml",
+        "encoders.safetensors",
+        "log.txt",
+        "metrics.jsonl",
+    ]
+    assert [line["step"] for line in train_lines(uninterrupted)] == list(range(1, 13))
+    log = (uninterrupted / "log.txt").read_text()
+    assert log.count("instances to train on") == 1
+    assert "2 processes: each takes 4 of the 8 clips" in log
+    assert "8 negatives per query, drawn from 31 rows" in log
+
+
+def test_a_signal_to_one_rank_ends_all_and_the_run_resumes(uninterrupted, corpus, small, tmp_path):
+    run = tmp_path / "run"
+    processes = start(["-m", "earsight", *pretrain(run, corpus, small)])
+    wait_for_step(run, 2, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, errors = ended(processes)
+    assert codes == [143, 143], errors
+    assert "".join(errors).count("stopped by SIGTERM") == 1
+    assert "Traceback" not in "".join(errors)
+    assert steps_saved(run)
+    codes, errors = ended(start(["-m", "earsight", *pretrain(run, corpus, small, "--resume")]))
+    assert codes == [0, 0], errors
+    assert train_lines(run) == train_lines(uninterrupted)
+    learned, expected = (load_file(r / "encoders.safetensors") for r in (run, uninterrupted))
+    assert all(torch.equal(learned[name], expected[name]) for name in expected)
+
+
+def test_a_run_of_two_processes_goes_on_with_one(uninterrupted):
+    settings = ["train.epochs=4"]
+    more = api.run_config(
+        uninterrupted, preset=None, config=None, corpus=None, settings=settings, resume=True
+    )
+    api.pretrain(more, uninterrupted, resume=True, quiet=True)
+    assert [line["step"] for line in train_lines(uninterrupted)] == list(range(1, 17))
+
+
+def test_a_rank_that_hangs_is_named(corpus, small, tmp_path):
+    command = pretrain(tmp_path / "run", corpus, small, "train.rank_timeout=5")
+    processes = start([str(SCRIPT), "hang", *command])
+    processes[0].wait(timeout=60)
+    processes[1].kill()
+    codes, errors = ended(processes)
+    assert codes == [1, -signal.SIGKILL], errors
+    (sentence,) = [line for line in errors[0].splitlines() if line.startswith("earsight:")]
+    assert sentence.startswith("earsight: rank 1 did not arrive in time (train.rank_timeout)")
+    assert "Traceback" not in errors[0]
+
+
+def test_a_rank_that_fails_ends_the_others_with_its_reason(corpus, small, tmp_path):
+    began = time.monotonic()
+    command = [str(SCRIPT), "fail", *pretrain(tmp_path / "run", corpus, small)]
+    codes, errors = ended(start(command))
+    assert codes == [1, 2], errors
+    assert time.monotonic() - began < 50, "the timeout is 60 s"
+    assert "earsight: the disk of rank 1 is gone" in errors[1]
+    assert "Traceback" not in "".join(errors)
+    (sentence,) = [line for line in errors[0].splitlines() if line.startswith("earsight:")]
+    assert sentence == "earsight: rank 1 failed: the disk of rank 1 is gone"
+
+
+def test_a_file_that_one_rank_cannot_read_counts_on_all(media, small, tmp_path):
+    shutil.copytree(media, tmp_path / "media")
+    corpus = tmp_path / "corpus.parquet"
+    api.scan([str(tmp_path / "media")], corpus, labels=media / "labels.csv", workers=0)
+    (tmp_path / "media" / "train" / "0007.mp4").write_bytes(b"no video")
+    command = pretrain(tmp_path / "run", corpus, small, "data.max_failures=0")
+    codes, errors = ended(start(["-m", "earsight", *command]))
+    assert codes == [1, 1], errors
+    assert "".join(errors).count("1 of") == 1, errors
+    assert "clips could not be read, more than data.max_failures=0" in "".join(errors)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("unreadable while training") == 1
+    assert "0007.mp4" in log
+
+
+def test_a_folder_that_holds_something_is_told_once(corpus, small, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "file").touch()
+    command = pretrain(tmp_path / "run", corpus, small)
+    codes, errors = ended(start(["-m", "earsight", *command]))
+    assert codes == [2, 1], errors
+    assert "exists already; choose another folder" in errors[0]
+    assert errors[1].startswith("earsight: rank 0 failed: ")
+    assert "Traceback" not in "".join(errors)
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, 1), (1, 0)])
+def test_a_mistaken_setting_is_told_once(
+    corpus, small, tmp_path, monkeypatch, capsys, number, told
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", str(number))
+    monkeypatch.setenv("LOCAL_RANK", str(number))
+    with pytest.raises(SystemExit) as left:
+        cli.main(pretrain(tmp_path / "run", corpus, small, "train.batches=3"))
+    assert left.value.code == 2
+    assert capsys.readouterr().err.count("train.batches") == told
+
+
+def test_a_batch_must_divide_among_processes(corpus, small):
+    config = api.configure("tiny", settings=[*small, "train.accumulate=2"])
+    assert Plan.of(config, 32, 2).micro == 4
+    with pytest.raises(ValueError, match=r"8 clips cannot be divided among 3.*set train\.batch=6"):
+        Plan.of(config, 32, 3)
+
+
+def test_threads_are_shared_among_the_processes_of_a_machine(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert thread_count(0) == max(1, cores() // 2)
+    assert thread_count(3) == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [("cuda:0", 2, "cannot be divided"), ("mps", 0, "cannot be divided"), ("auto", 1, "1 GPUs")],
+)
+def test_devices_that_processes_cannot_share(monkeypatch, device, gpus, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(place.torch.cuda, "is_available", lambda: bool(gpus))
+    monkeypatch.setattr(place.torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(ValueError, match=message):
+        claim_gpu(device)
+
+
+def test_a_dry_run_takes_one_process(corpus, small, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
+    with pytest.raises(ValueError, match="without torchrun"):
+        api.dry_run(config)
+
+
+def test_timeouts_are_positive(small):
+    with pytest.raises(ConfigError, match=r"train\.rank_timeout: must be positive"):
+        api.configure("tiny", settings=[*small, "train.rank_timeout=0"])
