@@ -1,0 +1,236 @@
+"""What a study is: a small file that names stages, what varies, what is reported, and the claims."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from earsight.config import ConfigError, read_yaml
+
+_FOLDER = Path(__file__).parent
+_STRICT = ConfigDict(extra="forbid")
+_LABEL = "{label}"
+
+
+@checked(config=_STRICT, kw_only=True, frozen=True)
+class Stage:
+    """A step of every arm.
+
+    Attributes:
+        do: ``pretrain`` (from a random initialisation), ``continue`` (from the weights of ``of``)
+            or ``evaluate``.
+        of: the stage that it builds on; none for ``pretrain``.
+        task: of an evaluation: ``retrieve``, ``knn``, ``probe`` or ``finetune``.
+        settings: settings of the stage, ``section.name=value``.
+        options: of fine-tuning: ``modality``, ``label``, ``share``, ``scratch``.
+    """
+
+    do: Literal["pretrain", "continue", "evaluate"]
+    of: str = ""
+    task: Literal["", "retrieve", "knn", "probe", "finetune"] = ""
+    settings: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        if self.do == "pretrain" and self.of:
+            yield "of: a stage that pretrains builds on none"
+        if self.do != "pretrain" and not self.of:
+            yield f"of: name the stage to {self.do}"
+        if (self.do == "evaluate") != bool(self.task):
+            yield "task: belongs to stages that evaluate, and to each of them"
+        if self.options and self.task != "finetune":
+            yield "options: have no effect unless task is finetune"
+
+
+@checked(config=_STRICT, kw_only=True, frozen=True)
+class Report:
+    """A figure that is reported for every arm.
+
+    Attributes:
+        name: for people; ``{label}`` stands for each of the study's labels.
+        stage: the evaluation that brings it.
+        row: its name there, such as ``probe/video/digit/accuracy``.
+        gain: report its distance from the random initialisation instead.
+    """
+
+    name: str
+    stage: str
+    row: str
+    gain: bool = False
+
+
+@checked(config=_STRICT, kw_only=True, frozen=True)
+class Claim:
+    """A claim about a reported figure; one of ``more``, ``same`` and ``chance`` is given.
+
+    Attributes:
+        says: the claim, for people.
+        report: name of the figure (with ``{label}``, one claim per label).
+        more: arms of which the first exceeds the second.
+        same: arms that differ by less than ``within``.
+        chance: arm whose mean lies within the 95 % interval of guessing.
+        margin: by which the first must exceed the second.
+        within: margin of ``same``.
+    """
+
+    says: str
+    report: str
+    more: tuple[str, str] | None = None
+    same: tuple[str, str] | None = None
+    chance: str | None = None
+    margin: float = 0.0
+    within: float = 0.0
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that it speaks of."""
+        return self.more or self.same or ((self.chance,) if self.chance else ())
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        if sum(x is not None for x in (self.more, self.same, self.chance)) != 1:
+            yield "give one of more, same and chance"
+        if (self.same is not None) != (self.within > 0):
+            yield "within: a positive margin belongs to same, and to each of them"
+        if self.margin and self.more is None:
+            yield "margin: has no effect unless more is given"
+
+
+@checked(config=_STRICT, kw_only=True, frozen=True)
+class Design:
+    """A study.
+
+    Attributes:
+        name: of the study.
+        about: what it asks, in a sentence or two.
+        preset: settings that all arms share.
+        settings: changes to them.
+        labels: label columns that ``{label}`` stands for.
+        first_seed: seeds count from here.
+        seeds: how many are run unless told otherwise.
+        arms: name to the settings by which it varies, per stage.
+        stages: in the order in which they are done.
+        report: figures.
+        claims: about them.
+    """
+
+    name: str
+    about: str
+    preset: str
+    settings: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    first_seed: int
+    seeds: int = 5
+    arms: dict[str, dict[str, tuple[str, ...]]]
+    stages: dict[str, Stage]
+    report: tuple[Report, ...]
+    claims: tuple[Claim, ...] = ()
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        seen: list[str] = []
+        for name, stage in self.stages.items():
+            yield from (f"stages.{name}.{fault}" for fault in stage.faults())
+            if stage.of and stage.of not in seen:
+                yield f"stages.{name}.of: no stage {stage.of!r} comes before it"
+            seen.append(name)
+        for arm, changes in self.arms.items():
+            unknown = [name for name in changes if name not in self.stages]
+            yield from (f"arms.{arm}.{name}: is no stage" for name in unknown)
+        names = {report.name for report in self.report}
+        for report in self.report:
+            stage = self.stages.get(report.stage)
+            if stage is None or stage.do != "evaluate":
+                yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
+        for claim in self.claims:
+            yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())
+            if claim.report not in names:
+                yield f"claim {claim.says!r}: reports {claim.report!r}, which is not reported"
+            missing = [arm for arm in claim.arms if arm not in self.arms]
+            yield from (f"claim {claim.says!r}: {arm!r} is no arm" for arm in missing)
+        if self.seeds < 1:
+            yield "seeds: must be at least 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A claim about one label's figure."""
+
+    says: str
+    report: str
+    claim: Claim
+
+
+def names() -> list[str]:
+    """Every study's name, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def read_design(name: str) -> Design:
+    """A study that comes with the package, or one of one's own by the path of its file.
+
+    Raises:
+        ConfigError: there is none, or its file cannot be used; every fault is named.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _FOLDER / f"{name}.yaml"
+        if name not in names():
+            near = difflib.get_close_matches(name, names(), 1, 0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(names())
+            raise ConfigError([f"study {name!r} does not exist{hint} (known: {known})"])
+    return parse_design({"name": path.stem, **read_yaml(path)})
+
+
+def parse_design(tree: Mapping[str, Any]) -> Design:
+    """Check a study.
+
+    Raises:
+        ConfigError: names every fault.
+    """
+    try:
+        design = TypeAdapter(Design).validate_python(dict(tree))
+    except ValidationError as error:
+        raise ConfigError(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        ) from error
+    if faults := list(design.faults()):
+        raise ConfigError(faults)
+    return design
+
+
+def expanded(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """Texts with each label in the place of ``{label}``; once where none has that place."""
+    if not any(_LABEL in text for text in texts):
+        return [tuple(texts)]
+    return [tuple(text.replace(_LABEL, label) for text in texts) for label in labels]
+
+
+def reports(design: Design) -> list[Report]:
+    """The reported figures, one per label where they are about labels."""
+    return [
+        Report(name=name, stage=report.stage, row=row, gain=report.gain)
+        for report in design.report
+        for name, row in expanded((report.name, report.row), design.labels)
+    ]
+
+
+def questions(design: Design) -> list[Question]:
+    """The claims, one per label where they are about labels."""
+    return [
+        Question(says=says, report=report, claim=claim)
+        for claim in design.claims
+        for says, report in expanded((claim.says, claim.report), design.labels)
+    ]
+
+
+def slug(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
