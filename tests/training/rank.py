@@ -50,7 +50,7 @@ def scenario(name, settings, ranks=ALONE):
     """Three steps with batch norm in evaluation mode, which then sees no batch."""
     config = api.configure("tiny", settings=[*settings, *SCENARIOS[name]])
     data = open_data(config)
-    inputs = fit_inputs(config, data.train, 0)
+    inputs = fit_inputs(config, data, 0)
     parts = build_parts(config, inputs, len(data.train), CPU, ranks)
     plan = Plan.of(config, len(data.train), ranks.size)
     clips = api.training_clips(config, data, plan, parts, ranks)

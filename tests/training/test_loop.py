@@ -23,7 +23,7 @@ def ready(corpus, small):
     """Configuration, parts and training clips."""
     config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
     data = open_data(config)
-    parts = build_parts(config, fit_inputs(config, data.train, 0), len(data.train), CPU)
+    parts = build_parts(config, fit_inputs(config, data, 0), len(data.train), CPU)
     plan = Plan.of(config, len(data.train))
     return config, parts, api.training_clips(config, data, plan, parts)
 

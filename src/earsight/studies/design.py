@@ -1,4 +1,4 @@
-"""What a study is: a small file that names stages, what varies, what is reported, and the claims."""
+"""What a study is: a small file of stages, what varies among them, figures and claims."""
 
 import difflib
 import re
@@ -145,8 +145,7 @@ class Design:
             yield from (f"arms.{arm}.{name}: is no stage" for name in unknown)
         names = {report.name for report in self.report}
         for report in self.report:
-            stage = self.stages.get(report.stage)
-            if stage is None or stage.do != "evaluate":
+            if report.stage not in self.stages or self.stages[report.stage].do != "evaluate":
                 yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
         for claim in self.claims:
             yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earsight import presets
-from earsight.config import RunConfig, override, parse
+from earsight.config import RunConfig, as_tree, override, parse
 from earsight.errors import RunError
 from earsight.evaluation.rows import Row
 from earsight.studies.design import Design
@@ -182,7 +182,7 @@ class _Runner:
         if job.after is not None:
             self._make(job.after)
             start = run_folder(self._home, job.after)
-            config = parse(override(_tree(config), [f'start="../{start.name}"']))
+            config = parse(override(as_tree(config), [f'start="../{start.name}"']))
         began = time.monotonic()
         self._engine.pretrain(
             config,

@@ -119,9 +119,10 @@ def changed(config: RunConfig) -> dict[str, Any]:
     """
     default: Tree = {}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value: Any = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            default[field.name] = asdict(type(value)())  # type: ignore[call-overload]
+            kind: Any = type(value)
+            default[field.name] = asdict(kind())
         elif field.default is not dataclasses.MISSING:
             default[field.name] = field.default
     usual = _flat(json.loads(json.dumps(default)))
@@ -171,7 +172,9 @@ def read_outcome(home: Path, job: Job) -> Outcome | None:
             return None
         outcome = Outcome(**tree, rows=rows)
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: is damaged ({error}); delete it to do the stage again") from error
+        raise ValueError(
+            f"{path}: is damaged ({error}); delete it to do the stage again"
+        ) from error
     return outcome if _agrees(outcome.settings, _settings(job)) else None
 
 

@@ -1,0 +1,262 @@
+"""From the outcomes of a study's stages to its figures, and to a verdict for each claim."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from scipy import stats
+
+from earsight.evaluation.results import write_whole
+from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics
+from earsight.studies.design import Claim, Question, Report, questions, reports
+from earsight.studies.run import Plan
+from earsight.studies.stages import Outcome
+from earsight.studies.statistics import (
+    LEVEL,
+    Comparison,
+    Estimate,
+    compare_equal,
+    compare_greater,
+    estimate,
+    verdicts,
+)
+
+SCHEMA = 1
+"""Version of a study's file."""
+
+DEVIATION = "deviation"
+"""Metric that goes with a mean: its deviation under guessing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A reported figure of one arm.
+
+    Attributes:
+        report: its name.
+        arm: the arm.
+        metric: such as ``accuracy``.
+        values: one per seed.
+        estimate: their mean and interval.
+        chance: of guessing, averaged over seeds; None where guessing means nothing.
+    """
+
+    report: str
+    arm: str
+    metric: str
+    values: tuple[float, ...]
+    estimate: Estimate
+    chance: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A claim, and what became of it.
+
+    Attributes:
+        says: the claim.
+        report: the figure that it is about.
+        arms: of which it speaks.
+        test: how it was judged, in words.
+        difference: seed by seed; for a claim about chance, the distance from it.
+        p: before Holm's correction; None where no test was made.
+        detectable: smallest effect that so many seeds would find four times in five.
+        verdict: ``holds``, ``does not`` or ``undecided``.
+    """
+
+    says: str
+    report: str
+    arms: tuple[str, ...]
+    test: str
+    difference: Estimate
+    p: float | None
+    detectable: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All that a study found.
+
+    Attributes:
+        name: of the study.
+        about: what it asks.
+        corpus: its digest.
+        seeds: of the runs.
+        arms: their names.
+        stages: key of each stage by ``arm/seed/stage``.
+        figures: of every report and arm.
+        findings: of every claim.
+    """
+
+    name: str
+    about: str
+    corpus: str
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+    stages: Mapping[str, str]
+    figures: tuple[Figure, ...]
+    findings: tuple[Finding, ...]
+
+
+def summarise(plan: Plan, outcomes: Mapping[str, Outcome], corpus: str) -> Summary:
+    """Figures and verdicts of a study whose evaluations are all done.
+
+    Raises:
+        ValueError: an evaluation lacks a figure that is reported.
+    """
+    design = plan.design
+    figures = [
+        _figure(plan, outcomes, report, arm) for report in reports(design) for arm in design.arms
+    ]
+    return Summary(
+        name=design.name,
+        about=design.about,
+        corpus=corpus,
+        seeds=plan.seeds,
+        arms=tuple(design.arms),
+        stages={f"{arm}/{seed}/{stage}": job.key for (arm, seed, stage), job in plan.jobs.items()},
+        figures=tuple(figures),
+        findings=tuple(_findings(plan, outcomes, questions(design), figures)),
+    )
+
+
+def _rows(plan: Plan, outcomes: Mapping[str, Outcome], arm: str, stage: str) -> list[list[Row]]:
+    """The rows of an evaluation, per seed."""
+    return [list(outcomes[plan.jobs[arm, seed, stage].key].rows) for seed in plan.seeds]
+
+
+def _figure(plan: Plan, outcomes: Mapping[str, Outcome], report: Report, arm: str) -> Figure:
+    found = [_row(rows, report) for rows in _rows(plan, outcomes, arm, report.stage)]
+    values = [row.value - _baseline(row, report) if report.gain else row.value for row in found]
+    chances = [row.chance for row in found if row.chance is not None]
+    whole = len(chances) == len(found) and not report.gain
+    return Figure(
+        report=report.name,
+        arm=arm,
+        metric=found[0].metric,
+        values=tuple(values),
+        estimate=estimate(values),
+        chance=sum(chances) / len(chances) if whole else None,
+    )
+
+
+def _row(rows: Sequence[Row], report: Report) -> Row:
+    named = {name: row for row in rows for name in as_metrics([row]) if "/chance/" not in name}
+    if report.row not in named:
+        raise ValueError(
+            f"report {report.name!r}: the evaluation has no {report.row!r}; it has "
+            f"{', '.join(sorted(named))}"
+        )
+    return named[report.row]
+
+
+def _baseline(row: Row, report: Report) -> float:
+    if row.baseline is None:
+        raise ValueError(f"report {report.name!r}: the random initialisation was not measured")
+    return row.baseline
+
+
+def _findings(
+    plan: Plan,
+    outcomes: Mapping[str, Outcome],
+    asked: Sequence[Question],
+    figures: Sequence[Figure],
+) -> list[Finding]:
+    by_place = {(figure.report, figure.arm): figure for figure in figures}
+    tested = [q for q in asked if q.claim.chance is None]
+    comparisons = [_compare(q, by_place) for q in tested]
+    judged = iter(zip(comparisons, verdicts(comparisons), strict=True))
+    findings = []
+    for question in asked:
+        if question.claim.chance is not None:
+            findings.append(_against_chance(plan, outcomes, question))
+            continue
+        comparison, verdict = next(judged)
+        findings.append(
+            Finding(
+                says=question.says,
+                report=question.report,
+                arms=question.claim.arms,
+                test=_test(question.claim),
+                difference=comparison.difference,
+                p=comparison.p,
+                detectable=comparison.detectable,
+                verdict=verdict,
+            )
+        )
+    return findings
+
+
+def _test(claim: Claim) -> str:
+    if claim.same is not None:
+        return f"two one-sided paired t-tests within ±{claim.within:g}"
+    over = f" by more than {claim.margin:g}" if claim.margin else ""
+    return f"one-sided paired t-test{over}"
+
+
+def _compare(question: Question, figures: Mapping[tuple[str, str], Figure]) -> Comparison:
+    claim = question.claim
+    first, second = (figures[question.report, arm] for arm in claim.arms)
+    if claim.same is not None:
+        return compare_equal(first.values, second.values, claim.within)
+    sign = -1 if first.metric in LOWER_IS_BETTER else 1
+    return compare_greater(
+        [sign * x for x in first.values], [sign * x for x in second.values], claim.margin
+    )
+
+
+def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Question) -> Finding:
+    """Is the mean over seeds within the 95 % interval that guessing gives?
+
+    The deviation of each seed's figure under guessing is a row of its own, exact for a random
+    pairing. Seeds are taken as independent; if their errors are alike, the interval should be
+    wider, so the claim is judged too strictly rather than too kindly.
+    """
+    (arm,) = question.claim.arms
+    report = next(r for r in reports(plan.design) if r.name == question.report)
+    spread = Report(name=report.name, stage=report.stage, row=f"{report.row}_{DEVIATION}")
+    rows = _rows(plan, outcomes, arm, report.stage)
+    found = [_row(some, report) for some in rows]
+    deviations = [_row(some, spread).value for some in rows]
+    away = [row.value - (row.chance or 0.0) for row in found]
+    half = stats.norm.ppf(1 - LEVEL / 2) * math.sqrt(sum(d * d for d in deviations)) / len(found)
+    distance = estimate(away)
+    return Finding(
+        says=question.says,
+        report=question.report,
+        arms=(arm,),
+        test=f"mean within ±{half:.3g} of chance, the 95 % interval of a random pairing",
+        difference=distance,
+        p=None,
+        detectable=float(half),
+        verdict="holds" if abs(distance.mean) <= half else "does not",
+    )
+
+
+def write_summary(home: Path, summary: Summary) -> Path:
+    """Write ``HOME/NAME.json``: the same bytes whenever and wherever the stages were done."""
+    tree: dict[str, Any] = {"schema": SCHEMA, **asdict(summary)}
+    path = home / f"{summary.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(tree, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_summary(path: Path) -> Summary:
+    """Read what :func:`write_summary` wrote.
+
+    Raises:
+        ValueError: of another schema, or damaged.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree.pop("schema") != SCHEMA:
+            raise ValueError("it has another schema")
+        return TypeAdapter(Summary).validate_python(tree)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); do the study again") from error
