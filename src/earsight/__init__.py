@@ -9,6 +9,7 @@ __all__ = [
     "configure",
     "dry_run",
     "evaluate",
+    "finetune",
     "load_run",
     "pretrain",
     "scan",

@@ -3,8 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +21,54 @@ from earsight.config import (
     read_yaml,
     write_yaml,
 )
-from earsight.corpus.instances import Instances
 from earsight.corpus.loader import TrainingClips
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
-from earsight.evaluation.features import Encoder, Features
-from earsight.evaluation.labels import choose_labels
-from earsight.evaluation.protocol import Evaluator
-from earsight.evaluation.results import Evaluation, versions, write_evaluation
+from earsight.errors import StoppedError
+from earsight.evaluation.features import Encoder
+from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
+from earsight.evaluation.results import Evaluation, versions
 from earsight.evaluation.rows import as_metrics
-from earsight.training.devices import (
-    choose_device,
-    describe_machine,
-    keep_memory,
-    thread_count,
-    worker_count,
+from earsight.evaluation.run import (
+    Loaded,
+    Progress,
+    embed_held_out,
+    evaluate,
+    load_run,
+    make_evaluator,
 )
+from earsight.training.devices import describe_machine, prepare_machine, worker_count
 from earsight.training.estimate import Estimate, estimate
 from earsight.training.logging import RunLog, cut_metrics, require_extras
 from earsight.training.loop import Loop, Parts, Plan
-from earsight.training.resume import check_resumable, last_checkpoint
-from earsight.training.run_folder import (
-    create_run,
-    load_encoders,
-    read_config,
-    save_encoders,
-)
+from earsight.training.resume import check_resumable, check_settings, last_checkpoint
+from earsight.training.run_folder import create_run, read_config, save_encoders
 from earsight.training.setup import (
     Data,
     blank_inputs,
-    build_method,
-    build_model,
     build_parts,
     clip_settings,
     fit_inputs,
     open_data,
 )
-from earsight.transforms.inputs import Inputs
+from earsight.training.start import read_start, start_inputs, start_weights
+from earsight.training.targets import class_codes, target_of, with_classes
 
-Progress = Callable[[int, int], None]
+__all__ = [
+    "Loaded",
+    "configure",
+    "dry_run",
+    "embed_held_out",
+    "evaluate",
+    "finetune",
+    "load_run",
+    "pretrain",
+    "run_config",
+    "scan",
+    "seconds_of",
+    "summary",
+    "training_clips",
+]
 
 
 def configure(
@@ -137,8 +145,9 @@ def seconds_of(text: str | float | None) -> float | None:
 
 def dry_run(config: RunConfig) -> Estimate:
     """Build a run, try one made-up and one real micro-batch, and say what it would take."""
-    device = _prepare_machine(config)
+    device = prepare_machine(config)
     data = open_data(config)
+    config = with_classes(config, data.train)
     plan = Plan.of(config, len(data.train))
     inputs = fit_inputs(config, data.train, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
@@ -148,8 +157,18 @@ def dry_run(config: RunConfig) -> Estimate:
 
 def training_clips(config: RunConfig, data: Data, plan: Plan, parts: Parts) -> TrainingClips:
     """The clips of a run, by number of micro-batch."""
-    views = parts.method.needs.views
-    return TrainingClips(data.train, clip_settings(config), batch=plan.micro, views=views)
+    needs, labels = parts.method.needs, None
+    if needs.labels:
+        target = target_of(config)
+        if target is None:
+            raise ValueError(
+                f"method.name: {config.method.name} needs labels; its settings must name the "
+                "column (label), the modality and the classes"
+            )
+        labels = class_codes(data.train, target)
+    return TrainingClips(
+        data.train, clip_settings(config), batch=plan.micro, views=needs.views, labels=labels
+    )
 
 
 def pretrain(
@@ -164,9 +183,17 @@ def pretrain(
         ValueError: settings, corpus or run folder cannot be used.
         StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
+    return _run(config, run, resume=resume, quiet=quiet)
+
+
+def _run(
+    config: RunConfig, run: Path, *, resume: bool, quiet: bool, online: bool = True
+) -> Mapping[str, float]:
+    """As :func:`pretrain`; without ``online``, nothing is evaluated on the way."""
     require_extras(config.log)
-    device = _prepare_machine(config)
+    device = prepare_machine(config)
     data = open_data(config)
+    config = with_classes(config, data.train)
     plan = Plan.of(config, len(data.train))
     state = None
     if resume:
@@ -179,7 +206,7 @@ def pretrain(
         create_run(run, config)
     log = RunLog(run, config.log, steps=plan.steps, quiet=quiet)
     try:
-        return _train(config, run, data, plan, device, log, state)
+        return _train(config, run, data, plan, device, log, state, online)
     finally:
         log.close()
 
@@ -192,19 +219,16 @@ def _train(
     device: torch.device,
     log: RunLog,
     state: Mapping[str, object] | None,
+    online: bool,
 ) -> Mapping[str, float]:
-    workers = worker_count(config)
     _describe(log, config, data, device)
-    inputs = fit_inputs(config, data.train, workers) if state is None else blank_inputs(config)
-    parts = build_parts(config, inputs, len(data.train), device)
-    if state is None:
-        log.note(f"statistics of sound taken over {inputs.clips} clips")
-    evaluator = _evaluator(config, data, parts.inputs)
+    parts = _parts(config, run, data, device, log, fresh=state is None)
+    evaluator = make_evaluator(config, data, parts.inputs, tell=log.note)
     if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
         log.note(str(evaluator.labels))
     figures: dict[str, float] = {}
 
-    def evaluate(epoch: int) -> Mapping[str, float]:
+    def evaluate_epoch(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
         figures.clear()
         encoder = Encoder(model=parts.model, method=parts.method)
@@ -219,9 +243,9 @@ def _train(
         run=run,
         log=log,
         device=device,
-        workers=workers,
+        workers=worker_count(config),
         plan=plan,
-        evaluate=evaluate if len(data.held_out) > 1 else None,
+        evaluate=evaluate_epoch if online and len(data.held_out) > 1 else None,
     )
     if state is not None:
         loop.load(state)
@@ -233,11 +257,23 @@ def _train(
     return figures
 
 
-def _prepare_machine(config: RunConfig) -> torch.device:
-    """Threads and memory as configured; returns the device."""
-    keep_memory()
-    torch.set_num_threads(thread_count(config.threads))
-    return choose_device(config.device)
+def _parts(
+    config: RunConfig, run: Path, data: Data, device: torch.device, log: RunLog, *, fresh: bool
+) -> Parts:
+    """What is trained: as it starts (``fresh``), or for a saved state to be put in."""
+    size = len(data.train)
+    if not fresh:
+        return build_parts(config, blank_inputs(config), size, device)
+    start = read_start(config, run)
+    inputs = start_inputs(config, start)
+    if inputs is None:
+        inputs = fit_inputs(config, data.train, worker_count(config))
+        log.note(f"statistics of sound taken over {inputs.clips} clips")
+    parts = build_parts(config, inputs, size, device)
+    if start is not None:
+        taken = start_weights(config, parts.model, start)
+        log.note(f"starts from {start.run}: {', '.join(taken)}")
+    return parts
 
 
 def _describe(log: RunLog, config: RunConfig, data: Data, device: torch.device) -> None:
@@ -256,155 +292,69 @@ def _describe(log: RunLog, config: RunConfig, data: Data, device: torch.device) 
         )
 
 
-def _evaluator(
-    config: RunConfig, data: Data, inputs: Inputs, progress: Progress | None = None
-) -> Evaluator:
-    return Evaluator(
-        config=config,
-        data=data,
-        labels=choose_labels(data.train.labels, data.held_out.labels, config.evaluation.labels),
-        inputs=inputs,
-        device=choose_device(config.device),
-        workers=worker_count(config),
-        progress=progress,
-    )
-
-
 def summary(figures: Mapping[str, float]) -> str:
     """The figures that tell most, in one line."""
     shown = [
         f"{name.removeprefix('retrieval/')} {100 * value:.1f} %"
         for name, value in figures.items()
-        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy")
+        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy", "Sample@1")
     ]
     return ", ".join(shown) or "no figures"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A run's encoders, ready to use."""
-
-    config: RunConfig
-    encoder: Encoder
-    inputs: Inputs
-
-
-def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
-    """Encoders, method and inputs of a finished run.
-
-    Args:
-        run: the run folder.
-        device: where they are put.
-        size: rows of the method's state (of no matter for its embeddings).
-
-    Raises:
-        ValueError: the folder is no run, or it has not finished.
-    """
-    read_config(run)
-    config, state, inputs = load_encoders(run / "encoders.safetensors")
-    model = build_model(config, device)
-    model.load_state_dict(state)
-    encoder = Encoder(model=model, method=build_method(config, size, device))
-    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device))
-
-
-def evaluate(
+def finetune(
     run: Path,
-    task: str,
     *,
+    modality: str,
+    label: str,
+    share: float = 1.0,
+    scratch: bool = False,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
-    baseline: bool = True,
+    quiet: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a run's encoders beside their random initialisation; writes it into the run.
+    """Train one encoder of a run further, as a classifier of labels, and test it on held-out clips.
+
+    The fine-tuned run lies in ``RUN/evaluation/finetune/``. Called again, this goes on from its
+    last checkpoint, or returns the figures of the finished one.
 
     Args:
         run: the run folder.
-        task: ``retrieve`` (with the geometry of the embedding), ``knn`` or ``probe``.
+        modality: ``video`` or ``audio``.
+        label: the label column.
+        share: share of each class's training instances that is used.
+        scratch: start from a random initialisation instead, with the same schedule.
         corpus: another corpus than the run's.
-        settings: ``evaluation.`` and ``data.`` settings to change.
-        baseline: measure the random initialisation too.
-        progress: told of decoded batches.
+        settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
+        quiet: show no progress of the training.
+        progress: told of decoded batches of the test.
 
     Raises:
-        ValueError: the run or corpus cannot be used for the task.
+        ValueError: run, corpus or settings cannot be used, or a run of the same name was made with
+            other settings.
+        StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
-    if task not in PROTOCOLS:
-        raise ValueError(f"{task!r} is no evaluation; choose one of retrieve, knn or probe")
-    began = time.monotonic()
-    device = choose_device(read_config(run).device)
-    loaded = load_run(run, device)
-    config = _evaluation_config(loaded.config, corpus, settings)
-    _prepare_machine(config)
-    encoders = [loaded.encoder]
-    if baseline:
-        encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
-    evaluator = _evaluator(config, open_data(config), loaded.inputs, progress)
-    rows = evaluator.rows(("retrieve", "geometry") if task == "retrieve" else (task,), encoders)
-    if not any(row.task == task for row in rows):
-        raise ValueError(_nothing(task))
-    evaluation = Evaluation(
-        name=task,
-        protocol=PROTOCOLS[task].format(**vars(config.evaluation)),
-        seed=config.seed,
-        corpus=config.data.corpus,
-        weights=f"{run.name}, {loaded.config.train.epochs} epochs",
-        rows=tuple(rows),
-        seconds=time.monotonic() - began,
-        details={
-            "machine": describe_machine(device),
-            "left_out": str(evaluator.labels) if task != "retrieve" else "",
-        },
+    config = finetune_config(
+        read_config(run),
+        modality=modality,
+        label=label,
+        share=share,
+        scratch=scratch,
+        corpus=corpus,
+        settings=settings,
     )
-    write_evaluation(run, evaluation)
-    return evaluation
-
-
-def embed_held_out(run: Path) -> tuple[Features, Instances]:
-    """Embeddings of the run's held-out gallery, and the instances that its rows name."""
-    loaded = load_run(run, choose_device(read_config(run).device))
-    data = open_data(loaded.config)
-    evaluator = _evaluator(loaded.config, data, loaded.inputs)
-    return evaluator.gallery_features([loaded.encoder])[0], data.held_out
-
-
-PROTOCOLS = {
-    "retrieve": (
-        "Cross-modal retrieval of held-out clips in a fixed gallery of at most {gallery}, one "
-        "centre clip each, within the spaces that the method trains to agree."
-    ),
-    "knn": (
-        "Cosine kNN (k = 20) on pooled encoder features before any head, {clips} evenly spaced "
-        "clips averaged; fitted on at most {probe_samples} training instances."
-    ),
-    "probe": (
-        "Multinomial logistic regression on standardised pooled encoder features before any head, "
-        "{clips} evenly spaced clips averaged; C chosen on a tenth of the training split; fitted "
-        "on at most {probe_samples} training instances."
-    ),
-}
-
-
-def _evaluation_config(
-    config: RunConfig, corpus: Path | None, settings: Sequence[str]
-) -> RunConfig:
-    """The run's settings with those changed that do not change what was learned."""
-    wrong = [s for s in settings if not s.startswith(("evaluation.", "data.", "threads", "device"))]
-    if wrong:
-        raise ConfigError(
-            [
-                f"{s}: decides what was learned; only evaluation. and data. settings may change"
-                for s in wrong
-            ]
-        )
-    tree = override(as_tree(config), settings)
-    if corpus is not None:
-        tree = merge(tree, {"data": {"corpus": str(corpus.resolve())}})
-    return parse(tree)
-
-
-def _nothing(task: str) -> str:
-    if task == "retrieve":
-        return "this method trains no space in which pictures and sounds can be compared"
-    return "the corpus has no labels to classify by; scan it again with --labels"
+    folder = finetune_folder(run, config)
+    begun = (folder / "config.yaml").exists()
+    if begun:
+        check_settings(as_tree(read_config(folder)), config)
+    finished = (folder / "encoders.safetensors").exists()
+    if not finished:
+        online = bool(config.evaluation.every)
+        try:
+            _run(config, folder, resume=begun, quiet=quiet, online=online)
+        except StoppedError as stopped:
+            text = f"{stopped} (here: give the same command again)"
+            raise StoppedError(stopped.signal, text) from stopped
+    found = reported(run, folder.name, config) if finished else None
+    return finetune_result(run, folder, config, progress) if found is None else found

@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,15 +54,23 @@ class TrainingClips(Dataset[Batch]):
     """Item ``m`` is micro-batch ``m`` of the whole run: a pure function of the settings.
 
     An unreadable file's place is taken by the next of a fixed sequence of draws for its sample.
+    Batches have labels where ``labels (N,)`` gives one to each row.
     """
 
     def __init__(
-        self, instances: Instances, settings: ClipSettings, *, batch: int, views: int
+        self,
+        instances: Instances,
+        settings: ClipSettings,
+        *,
+        batch: int,
+        views: int,
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
         self.instances = instances
         self.settings = settings
         self.batch = batch
         self.views = views
+        self.labels = labels
         self.order = Order(seed=settings.seed, size=len(instances), block=settings.data.block)
         self.heartbeat: Heartbeat | None = None
 
@@ -86,7 +94,10 @@ class TrainingClips(Dataset[Batch]):
                 raise LoaderError(_hopeless(failures))
             clips.append(clip)
         samples = round(self.settings.audio.stretch[1] * self.settings.audio.rate)
-        return _collate(self.instances, row, index, requests, clips, failures, samples)
+        batch = _collate(self.instances, row, index, requests, clips, failures, samples)
+        if self.labels is None:
+            return batch
+        return replace(batch, labels=torch.from_numpy(self.labels[row]))
 
     def _requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[ClipRequest]:
         return training_requests(

@@ -62,6 +62,13 @@ def worker_count(config: RunConfig) -> int:
     return thread_count(config.threads) if workers == "auto" else int(workers)
 
 
+def prepare_machine(config: RunConfig) -> torch.device:
+    """Threads and memory as configured; returns the device."""
+    keep_memory()
+    torch.set_num_threads(thread_count(config.threads))
+    return choose_device(config.device)
+
+
 @cache
 def _processor_flags() -> frozenset[str]:
     info = Path("/proc/cpuinfo")

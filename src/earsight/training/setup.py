@@ -16,6 +16,7 @@ from earsight.corpus.split import assign, usable
 from earsight.encoders.pair import Pair, build_pair
 from earsight.methods.base import Method
 from earsight.training.loop import Parts, make_optimizer
+from earsight.training.targets import Target, labelled, take_share, target_of
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.inputs import Inputs
 from earsight.transforms.statistics import Statistics
@@ -37,8 +38,12 @@ class Data:
     split: str
 
 
-def open_data(config: RunConfig) -> Data:
+def open_data(config: RunConfig, *, learning: bool = True) -> Data:
     """Read the manifest, leave out what cannot be used, and split by group.
+
+    Args:
+        config: the run's settings.
+        learning: leave out instances that the method cannot learn from, for want of a label.
 
     Raises:
         ValueError: no manifest is named, nothing is usable, or files are gone since the scan.
@@ -58,14 +63,32 @@ def open_data(config: RunConfig) -> Data:
             "scan a folder of videos with sound"
         )
     split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
+    target = target_of(config) if learning else None
+    train, left_out = _learnable(config, instances(corpus, split.train), target)
     data = Data(
-        train=instances(corpus, split.train),
+        train=train,
         held_out=instances(corpus, split.held_out),
-        left_out=chosen.left_out,
+        left_out={**chosen.left_out, **left_out},
         split=split.source,
     )
     _check_files(config, data.train)
     return data
+
+
+def _learnable(
+    config: RunConfig, train: Instances, target: Target | None
+) -> tuple[Instances, dict[str, int]]:
+    """The training instances that the target's labels and ``data.share`` leave, and what not."""
+    left_out: dict[str, int] = {}
+    if target is not None:
+        train, without = labelled(train, target)
+        left_out[f"without {target.label}"] = without
+    if config.data.share < 1:
+        label = None if target is None else target.label
+        shared = take_share(train, label, config.data.share, config.seed)
+        left_out["beyond data.share"] = len(train) - len(shared)
+        train = shared
+    return train, left_out
 
 
 def _check_files(config: RunConfig, train: Instances) -> None:
