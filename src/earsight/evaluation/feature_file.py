@@ -96,12 +96,20 @@ def read_features(path: Path, encoder: Encoder, blocks: Collection[int]) -> Feat
             if not wanted <= names:
                 return None
             read = {n for n in names if n in wanted or not n.startswith("block.")}
-            tensors = {name: file.get_tensor(name) for name in sorted(read)}
+            # In the order of the modalities, as they are computed.
+            order = list(encoder.model.encoders)
+            ordered = sorted(read, key=lambda name: (_place(name, order), name))
+            tensors = {name: file.get_tensor(name) for name in ordered}
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path}: cannot be read ({error}); delete it, and its features are computed again"
         ) from error
     return unpack(tensors.pop("row"), tensors)
+
+
+def _place(name: str, modalities: list[str]) -> int:
+    parts = name.split(".")
+    return modalities.index(parts[1]) if parts[1:] and parts[1] in modalities else len(modalities)
 
 
 def write_features(path: Path, features: Features) -> None:

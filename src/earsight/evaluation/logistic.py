@@ -165,20 +165,26 @@ class Memory:
         self.spectrum = spectrum
         self.steps: list[Tensor] = []
         self.changes: list[Tensor] = []
+        self.penalty = 0.0
+        self.pairs: list[tuple[Tensor, Tensor, float]] = []
 
     def add(self, step: Tensor, change: Tensor) -> None:
         """Add a pair; the oldest is forgotten."""
         self.steps = [*self.steps[1 - _MEMORY :], step]
         self.changes = [*self.changes[1 - _MEMORY :], change]
+        self.pairs = [*self.pairs[1 - _MEMORY :], self._pair(step, change)]
+
+    def _pair(self, step: Tensor, change: Tensor) -> tuple[Tensor, Tensor, float]:
+        full = change + _penalty_slope(step, self.penalty)
+        return step, full, _dot(step, full)
 
     def direction(self, gradient: Tensor, curvature: float, penalty: float) -> Tensor:
         """The quasi-Newton direction (Nocedal's two loops)."""
-        pairs = []
-        for step, change in zip(self.steps, self.changes, strict=True):
-            full = change + _penalty_slope(step, penalty)
-            inner = _dot(step, full)
-            if inner > 1e-12 * _dot(full, full):
-                pairs.append((step, full, inner))
+        if penalty != self.penalty:
+            self.penalty = penalty
+            both = zip(self.steps, self.changes, strict=True)
+            self.pairs = [self._pair(step, change) for step, change in both]
+        pairs = [pair for pair in self.pairs if pair[2] > 0]
         q, factors = gradient.clone(), []
         for step, full, inner in reversed(pairs):
             factors.append(_dot(step, q) / inner)
