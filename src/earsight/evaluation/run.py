@@ -123,7 +123,9 @@ def evaluate(
         ValueError: the run or corpus cannot be used for the task.
     """
     if task not in PROTOCOLS:
-        raise ValueError(f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)}")
+        raise ValueError(
+            f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)} or finetune"
+        )
     began = time.monotonic()
     device = choose_device(read_config(run).device)
     loaded = load_run(run, device)
