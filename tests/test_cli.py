@@ -343,7 +343,7 @@ class TestBadInput:
     def test_an_unknown_task(self, finished, capsys):
         code, text = fails(capsys, "evaluate", "dance", finished)
         assert code == 2
-        assert "retrieve, knn or probe" in text
+        assert "retrieve, knn, probe, classify or finetune" in text
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="drops root's privileges, so needs them")
     def test_a_folder_that_may_not_be_written(self, media, tmp_path):

@@ -10,6 +10,7 @@ __all__ = [
     "configure",
     "dry_run",
     "evaluate",
+    "finetune",
     "import_avid",
     "load_run",
     "pretrain",

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,32 @@ from earsight.config import (
     write_yaml,
 )
 from earsight.corpus.av_digits import AvDigits, render_av_digits
-from earsight.corpus.instances import Instances
 from earsight.corpus.loader import TrainingClips
+from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
-from earsight.evaluation.features import Encoder, Features
-from earsight.evaluation.labels import choose_labels
-from earsight.evaluation.protocol import Evaluator
-from earsight.evaluation.results import Evaluation, versions, write_evaluation
-from earsight.evaluation.rows import as_metrics
+from earsight.errors import StoppedError
+from earsight.evaluation.features import Encoder
+from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
+from earsight.evaluation.results import Evaluation, versions
+from earsight.evaluation.rows import Row, as_metrics
+from earsight.evaluation.run import (
+    Loaded,
+    Progress,
+    embed_held_out,
+    evaluate,
+    load_run,
+    make_evaluator,
+)
+from earsight.studies.design import read_design
+from earsight.studies.run import Show, do_study, plan_study
+from earsight.studies.stages import corpus_digest
+from earsight.studies.summary import Summary, summarise, write_summary
+from earsight.terminal import progress_bar
 from earsight.training.devices import (
     choose_device,
     describe_machine,
-    keep_memory,
-    thread_count,
+    prepare_machine,
     worker_count,
 )
 from earsight.training.distributed import ALONE, Ranks, join_ranks
@@ -45,28 +57,45 @@ from earsight.training.importing import import_avid as import_checkpoint
 from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
 from earsight.training.loop import Loop, Parts
 from earsight.training.origin import Origin, read_origin
-from earsight.training.place import claim_gpu, place, said_once
+from earsight.training.place import place, said_once
 from earsight.training.plan import Plan
-from earsight.training.resume import check_alike, check_resumable, last_checkpoint
-from earsight.training.run_folder import (
-    create_run,
-    load_encoders,
-    read_config,
-    save_encoders,
+from earsight.training.resume import (
+    check_alike,
+    check_resumable,
+    check_settings,
+    last_checkpoint,
 )
+from earsight.training.run_folder import create_run, read_config, save_encoders
 from earsight.training.setup import (
     Data,
     blank_inputs,
-    build_method,
-    build_model,
     build_parts,
     clip_settings,
     fit_inputs,
     open_data,
 )
+from earsight.training.start import read_start, start_inputs, start_weights
+from earsight.training.targets import class_codes, target_of, with_classes
 from earsight.transforms.inputs import Inputs
 
-Progress = Callable[[int, int], None]
+__all__ = [
+    "Loaded",
+    "av_digits",
+    "configure",
+    "dry_run",
+    "embed_held_out",
+    "evaluate",
+    "finetune",
+    "import_avid",
+    "load_run",
+    "pretrain",
+    "run_config",
+    "scan",
+    "seconds_of",
+    "study",
+    "summary",
+    "training_clips",
+]
 
 
 def configure(
@@ -175,8 +204,9 @@ def dry_run(config: RunConfig) -> Estimate:
     """
     if place().size > 1:
         raise ValueError("a dry run looks at one process; start it without torchrun")
-    device = _prepare_machine(config)
+    device = prepare_machine(config)
     data = open_data(config)
+    config = with_classes(config, data.train)
     plan = Plan.of(config, len(data.train))
     inputs = fit_inputs(config, data, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
@@ -188,11 +218,21 @@ def training_clips(
     config: RunConfig, data: Data, plan: Plan, parts: Parts, ranks: Ranks = ALONE
 ) -> TrainingClips:
     """The clips of a run, by number of micro-batch; of each, the part of this rank."""
+    needs, labels = parts.method.needs, None
+    if needs.labels:
+        target = target_of(config)
+        if target is None:
+            raise ValueError(
+                f"method.name: {config.method.name} needs labels; its settings must name the "
+                "column (label), the modality and the classes"
+            )
+        labels = class_codes(data.train, target)
     return TrainingClips(
         data.train,
         clip_settings(config),
         batch=plan.micro,
-        views=parts.method.needs.views,
+        views=needs.views,
+        labels=labels,
         rank=ranks.rank,
         ranks=ranks.size,
         source=data.source,
@@ -200,11 +240,24 @@ def training_clips(
 
 
 def pretrain(
-    config: RunConfig, run: Path, *, resume: bool = False, quiet: bool = False
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    watch: Progress | None = None,
 ) -> Mapping[str, float]:
     """Train a run to its end, from the start or from its last checkpoint.
 
     Started by ``torchrun``, each process takes its part of every batch; rank 0 alone writes.
+
+    Args:
+        config: the run's settings.
+        run: its folder.
+        resume: go on from its last checkpoint.
+        quiet: show nothing.
+        watch: told of steps done and of how many, now and then; what it raises ends the run, which
+            can be resumed from its last checkpoint.
 
     Returns:
         The figures of the last evaluation, by name.
@@ -216,20 +269,44 @@ def pretrain(
     """
     if resume:
         _refuse_imported(run)
+    return _run(config, run, resume=resume, quiet=quiet, watch=watch)
+
+
+def _run(
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    online: bool = True,
+    watch: Progress | None = None,
+) -> Mapping[str, float]:
+    """As :func:`pretrain`; without ``online``, nothing is evaluated on the way."""
     with said_once():
         require_extras(config.log)
-        device = _prepare_machine(config)
+        device = prepare_machine(config)
     with join_ranks(device, config.train.rank_timeout) as ranks:
-        data = open_data(config)
+        data = _open_data(config, quiet or not ranks.is_main)
+        config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
         check_alike(config, data.train, ranks)
         state = _last_state(config, run, data) if resume else None
         ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
-        log = RunLog(run, config.log, steps=plan.steps, quiet=quiet) if ranks.is_main else NoLog()
+        log: Log = NoLog()
+        if ranks.is_main:
+            log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
         try:
-            return _train(config, run, data, plan, device, log, ranks, state)
+            return _train(config, run, data, plan, device, log, ranks, state, online)
         finally:
             log.close()
+
+
+def _open_data(config: RunConfig, quiet: bool) -> Data:
+    """Open the corpus, with a bar where clips have to be decoded into a cache."""
+    if quiet or config.data.cache == "none":
+        return open_data(config)
+    with progress_bar("decoding") as show:
+        return open_data(config, progress=show)
 
 
 def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | None:
@@ -265,19 +342,16 @@ def _train(
     log: Log,
     ranks: Ranks,
     state: Mapping[str, object] | None,
+    online: bool,
 ) -> Mapping[str, float]:
-    workers = worker_count(config)
     _describe(log, config, data, device)
-    inputs = blank_inputs(config) if state else _fitted_inputs(config, data, workers, ranks)
-    parts = build_parts(config, inputs, len(data.train), device, ranks)
-    if state is None:
-        log.note(f"statistics of sound taken over {inputs.clips} clips")
+    parts = _parts(config, run, data, device, log, ranks, fresh=state is None)
     _describe_division(log, plan, parts, ranks)
-    evaluator = _evaluator(config, data, parts.inputs)
+    evaluator = make_evaluator(config, data, parts.inputs, tell=log.note)
     if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
         log.note(str(evaluator.labels))
 
-    def evaluate(epoch: int) -> Mapping[str, float]:
+    def evaluate_epoch(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
         encoder = Encoder(model=parts.model, method=parts.method)
         figures = as_metrics(evaluator.rows(config.evaluation.tasks, [encoder]))
@@ -291,10 +365,10 @@ def _train(
         run=run,
         log=log,
         device=device,
-        workers=workers,
+        workers=worker_count(config),
         plan=plan,
         ranks=ranks,
-        evaluate=evaluate if len(data.held_out) > 1 else None,
+        evaluate=evaluate_epoch if online and len(data.held_out) > 1 else None,
     )
     if state is not None:
         loop.load(state)
@@ -306,18 +380,36 @@ def _train(
     return loop.figures
 
 
-def _fitted_inputs(config: RunConfig, data: Data, workers: int, ranks: Ranks) -> Inputs:
+def _parts(
+    config: RunConfig,
+    run: Path,
+    data: Data,
+    device: torch.device,
+    log: Log,
+    ranks: Ranks,
+    *,
+    fresh: bool,
+) -> Parts:
+    """What is trained: as it starts (``fresh``), or for a saved state to be put in."""
+    size = len(data.train)
+    if not fresh:
+        return build_parts(config, blank_inputs(config), size, device, ranks)
+    start = read_start(config, run)
+    inputs = start_inputs(config, start)
+    if inputs is None:
+        inputs = _fitted_inputs(config, data, ranks)
+        log.note(f"statistics of sound taken over {inputs.clips} clips")
+    parts = build_parts(config, inputs, size, device, ranks)
+    if start is not None:
+        taken = start_weights(config, parts.model, start)
+        log.note(f"starts from {start.run}: {', '.join(taken)}")
+    return parts
+
+
+def _fitted_inputs(config: RunConfig, data: Data, ranks: Ranks) -> Inputs:
     """Inputs with statistics taken on rank 0, the same on all."""
-    state = ranks.on_main(lambda: fit_inputs(config, data, workers).state())
+    state = ranks.on_main(lambda: fit_inputs(config, data, worker_count(config)).state())
     return Inputs.from_state(state)
-
-
-def _prepare_machine(config: RunConfig) -> torch.device:
-    """Threads and memory as configured; returns the device."""
-    keep_memory()
-    claim_gpu(config.device)
-    torch.set_num_threads(thread_count(config.threads))
-    return choose_device(config.device)
 
 
 def _describe_division(log: Log, plan: Plan, parts: Parts, ranks: Ranks) -> None:
@@ -347,165 +439,146 @@ def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> 
         )
 
 
-def _evaluator(
-    config: RunConfig, data: Data, inputs: Inputs, progress: Progress | None = None
-) -> Evaluator:
-    return Evaluator(
-        config=config,
-        data=data,
-        labels=choose_labels(data.train.labels, data.held_out.labels, config.evaluation.labels),
-        inputs=inputs,
-        device=choose_device(config.device),
-        workers=worker_count(config),
-        progress=progress,
-    )
-
-
 def summary(figures: Mapping[str, float]) -> str:
     """The figures that tell most, in one line."""
     shown = [
         f"{name.removeprefix('retrieval/')} {100 * value:.1f} %"
         for name, value in figures.items()
-        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy")
+        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy", "Sample@1")
     ]
     return ", ".join(shown) or "no figures"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A run's encoders, ready to use; ``origin`` says where they come from if not from here."""
-
-    config: RunConfig
-    encoder: Encoder
-    inputs: Inputs
-    origin: Origin | None = None
-
-
-def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
-    """Encoders, method and inputs of a finished run.
-
-    Args:
-        run: the run folder.
-        device: where they are put.
-        size: rows of the method's state (of no matter for its embeddings).
-
-    Raises:
-        ValueError: the folder is no run, or it has not finished.
-    """
-    read_config(run)
-    config, state, inputs = load_encoders(run / "encoders.safetensors")
-    model = build_model(config, device)
-    model.load_state_dict(state)
-    encoder = Encoder(model=model, method=build_method(config, size, device))
-    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device), origin=read_origin(run))
-
-
-def evaluate(
+def finetune(
     run: Path,
-    task: str,
     *,
+    modality: str,
+    label: str,
+    share: float = 1.0,
+    scratch: bool = False,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
-    baseline: bool = True,
+    quiet: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a run's encoders beside their random initialisation; writes it into the run.
+    """Train one encoder of a run further, as a classifier of labels, and test it on held-out clips.
+
+    The fine-tuned run lies in ``RUN/evaluation/finetune/``. Called again, this goes on from its
+    last checkpoint, or returns the figures of the finished one.
 
     Args:
         run: the run folder.
-        task: ``retrieve`` (with the geometry of the embedding), ``knn`` or ``probe``.
+        modality: ``video`` or ``audio``.
+        label: the label column.
+        share: share of each class's training instances that is used.
+        scratch: start from a random initialisation instead, with the same schedule.
         corpus: another corpus than the run's.
-        settings: ``evaluation.`` and ``data.`` settings to change.
-        baseline: measure the random initialisation too.
-        progress: told of decoded batches.
+        settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
+        quiet: show no progress of the training.
+        progress: told of decoded batches of the test.
 
     Raises:
-        ValueError: the run or corpus cannot be used for the task.
+        ValueError: run, corpus or settings cannot be used, or a run of the same name was made with
+            other settings.
+        StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
-    if task not in PROTOCOLS:
-        raise ValueError(f"{task!r} is no evaluation; choose one of retrieve, knn or probe")
-    began = time.monotonic()
-    device = choose_device(read_config(run).device)
-    loaded = load_run(run, device)
-    config = _evaluation_config(loaded.config, corpus, settings)
-    if not config.data.corpus:
-        raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")
-    _prepare_machine(config)
-    encoders = [loaded.encoder]
-    if baseline:
-        encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
-    evaluator = _evaluator(config, open_data(config, once=True), loaded.inputs, progress)
-    rows = evaluator.rows(("retrieve", "geometry") if task == "retrieve" else (task,), encoders)
-    if not any(row.task == task for row in rows):
-        raise ValueError(_nothing(task))
-    evaluation = Evaluation(
-        name=task,
-        protocol=PROTOCOLS[task].format(**vars(config.evaluation)),
-        seed=config.seed,
-        corpus=config.data.corpus,
-        weights=_weights(run, loaded),
-        rows=tuple(rows),
-        seconds=time.monotonic() - began,
-        details={
-            "machine": describe_machine(device),
-            "left_out": str(evaluator.labels) if task != "retrieve" else "",
-            "notices": list(loaded.origin.notices) if loaded.origin else [],
-        },
+    config = finetune_config(
+        read_config(run),
+        modality=modality,
+        label=label,
+        share=share,
+        scratch=scratch,
+        corpus=corpus,
+        settings=settings,
     )
-    write_evaluation(run, evaluation)
-    return evaluation
+    folder = finetune_folder(run, config)
+    begun = (folder / "config.yaml").exists()
+    if begun:
+        check_settings(as_tree(read_config(folder)), config)
+    finished = (folder / "encoders.safetensors").exists()
+    if not finished:
+        online = bool(config.evaluation.every)
+        try:
+            _run(config, folder, resume=begun, quiet=quiet, online=online)
+        except StoppedError as stopped:
+            text = f"{stopped} (here: give the same command again)"
+            raise StoppedError(stopped.signal, text) from stopped
+    found = reported(run, folder.name, config) if finished else None
+    return finetune_result(run, folder, config, progress) if found is None else found
 
 
-def embed_held_out(run: Path) -> tuple[Features, Instances]:
-    """Embeddings of the run's held-out gallery, and the instances that its rows name."""
-    loaded = load_run(run, choose_device(read_config(run).device))
-    data = open_data(loaded.config, once=True)
-    evaluator = _evaluator(loaded.config, data, loaded.inputs)
-    return evaluator.gallery_features([loaded.encoder])[0], data.held_out
+@dataclass(frozen=True, kw_only=True)
+class _Engine:
+    """What does the stages of a study: the functions of this module."""
+
+    device: torch.device
+
+    def pretrain(
+        self, config: RunConfig, run: Path, *, resume: bool, watch: Callable[[int, int], None]
+    ) -> None:
+        pretrain(config, run, resume=resume, quiet=True, watch=watch)
+
+    def evaluate(
+        self, run: Path, task: str, *, settings: Sequence[str], options: Mapping[str, Any]
+    ) -> Sequence[Row]:
+        if task == "finetune":
+            return finetune(run, settings=settings, quiet=True, **options).rows
+        return evaluate(run, task, settings=settings).rows
+
+    def machine(self) -> Mapping[str, Any]:
+        return describe_machine(self.device)
+
+    def versions(self) -> Mapping[str, str]:
+        return versions()
 
 
-PROTOCOLS = {
-    "retrieve": (
-        "Cross-modal retrieval of held-out clips in a fixed gallery of at most {gallery}, one "
-        "centre clip each, within the spaces that the method trains to agree."
-    ),
-    "knn": (
-        "Cosine kNN (k = 20) on pooled encoder features before any head, {clips} evenly spaced "
-        "clips averaged; fitted on at most {probe_samples} training instances."
-    ),
-    "probe": (
-        "Multinomial logistic regression on standardised pooled encoder features before any head, "
-        "{clips} evenly spaced clips averaged; C chosen on a tenth of the training split; fitted "
-        "on at most {probe_samples} training instances."
-    ),
-}
+def study(
+    name: str,
+    corpus: Path,
+    *,
+    home: Path = Path("studies"),
+    seeds: int | None = None,
+    budget: float | None = None,
+    labels: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    show: Show | None = None,
+) -> Summary:
+    """Do a study, going on from whatever of it is done.
 
+    Args:
+        name: of a study of the package, or the path of a YAML file of one's own.
+        corpus: the manifest of a labelled corpus.
+        home: the folder of all studies: results in ``NAME.json``, the outcomes of stages, which
+            studies share, in ``stages/``, and runs in ``runs/``.
+        seeds: how many; by default as many as the study says.
+        budget: minutes after which nothing more is done.
+        labels: label columns to look at, instead of the study's.
+        settings: changes to the settings of all stages that train.
+        show: told of progress.
 
-def _evaluation_config(
-    config: RunConfig, corpus: Path | None, settings: Sequence[str]
-) -> RunConfig:
-    """The run's settings with those changed that do not change what was learned."""
-    wrong = [s for s in settings if not s.startswith(("evaluation.", "data.", "threads", "device"))]
-    if wrong:
-        raise ConfigError(
-            [
-                f"{s}: decides what was learned; only evaluation. and data. settings may change"
-                for s in wrong
-            ]
+    Raises:
+        ValueError: study, corpus or settings cannot be used.
+        BudgetOverError: the time is over; called again, this goes on.
+        StoppedError: SIGINT or SIGTERM came; the state is saved.
+    """
+    until = None if budget is None else time.monotonic() + 60 * budget
+    design = read_design(name)
+    if labels:
+        design = replace(design, labels=tuple(labels))
+    manifest = read_manifest(corpus)
+    unknown = [label for label in design.labels if label not in manifest.label_names]
+    if unknown:
+        known = ", ".join(manifest.label_names) or "none; scan it again with --labels"
+        raise ValueError(
+            f"{corpus} has no label {', '.join(unknown)}; it has {known}: choose with --labels"
         )
-    tree = override(as_tree(config), settings)
-    if corpus is not None:
-        tree = merge(tree, {"data": {"corpus": str(corpus.resolve())}})
-    return parse(tree)
-
-
-def _weights(run: Path, loaded: Loaded) -> str:
-    if loaded.origin is not None:
-        return f"{run.name}, imported from {loaded.origin.weights}"
-    return f"{run.name}, {loaded.config.train.epochs} epochs"
-
-
-def _nothing(task: str) -> str:
-    if task == "retrieve":
-        return "this method trains no space in which pictures and sounds can be compared"
-    return "the corpus has no labels to classify by; scan it again with --labels"
+    digest = corpus_digest(manifest)
+    count = design.seeds if seeds is None else seeds
+    if count < 1:
+        raise ValueError("seeds: must be at least 1")
+    plan = plan_study(design, corpus, digest, seeds=count, settings=settings)
+    engine = _Engine(device=choose_device(next(iter(plan.jobs.values())).config.device))
+    outcomes = do_study(plan, home, engine, until=until, show=show)
+    summary = summarise(plan, outcomes, digest)
+    write_summary(home, summary)
+    return summary

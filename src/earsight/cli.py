@@ -236,10 +236,13 @@ class Evaluate:
     """Measure a run's encoders on held-out clips, beside the random initialisation and chance.
 
     Example: earsight evaluate probe runs/first
+
+    Fine-tuning goes on where it was stopped, if the same is asked for again:
+    earsight evaluate finetune runs/first --modality video --label digit --share 0.1
     """
 
     task: Positional[str]
-    """retrieve, knn or probe."""
+    """retrieve, knn, probe, classify (a supervised run's own classifier) or finetune."""
     folder: Positional[Path]
     """The run folder."""
     settings: Settings = ()
@@ -248,16 +251,37 @@ class Evaluate:
     """Another corpus than the run's."""
     baseline: bool = True
     """Measure the random initialisation too."""
+    modality: str | None = None
+    """Which encoder finetune trains: video or audio."""
+    label: str | None = None
+    """The label column that finetune learns."""
+    share: float | None = None
+    """Share of the labelled training instances that finetune uses, such as 0.1 (default: 1)."""
+    scratch: bool = False
+    """Let finetune start from a random initialisation instead, to compare with."""
     json: bool = False
     """Print the result for machines."""
 
     def run(self) -> int:
         """Evaluate."""
-        from earsight import api
         from earsight.evaluation.rows import format_table
 
+        evaluation = self._finetune() if self.task == "finetune" else self._evaluate()
+        notes = "\n".join(evaluation.details["notes"])
+        parts = (evaluation.protocol, notes, format_table(evaluation.rows))
+        text = "\n\n".join(part for part in parts if part)
+        emit(self.json, asdict(evaluation), text, run=self.folder)
+        return 0
+
+    def _evaluate(self) -> Any:
+        from earsight import api
+
+        own = {"modality": self.modality, "label": self.label, "share": self.share}
+        given = [name for name, value in own.items() if value is not None]
+        if given or self.scratch:
+            raise ValueError(f"--{(given or ['scratch'])[0]}: is of finetune alone; leave it out")
         with progress("decoding") as show:
-            evaluation = api.evaluate(
+            return api.evaluate(
                 self.folder,
                 self.task,
                 corpus=self.corpus,
@@ -265,10 +289,26 @@ class Evaluate:
                 baseline=self.baseline,
                 progress=show,
             )
-        parts = (evaluation.protocol, evaluation.details["left_out"], format_table(evaluation.rows))
-        text = "\n\n".join(part for part in parts if part)
-        emit(self.json, asdict(evaluation), text, run=self.folder)
-        return 0
+
+    def _finetune(self) -> Any:
+        from earsight import api
+
+        if self.modality is None or self.label is None:
+            raise ValueError(
+                "finetune needs --modality (video or audio) and --label (a column of the corpus)"
+            )
+        if not self.baseline:
+            raise ValueError("--no-baseline: finetune has none (see --scratch); leave it out")
+        return api.finetune(
+            self.folder,
+            modality=self.modality,
+            label=self.label,
+            share=1.0 if self.share is None else self.share,
+            scratch=self.scratch,
+            corpus=self.corpus,
+            settings=self.settings,
+            quiet=self.json,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +341,53 @@ class Import:
         )
         tree = {"run": str(self.output), **origin.as_dict()}
         emit(self.json, tree, f"{describe(origin)}\n\nthe run is in {self.output}", run=self.output)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Compare methods over several seeds: a table, a plot, and a verdict on each claim.
+
+    Example: earsight study variants --corpus corpus.parquet --seeds 3 --budget 60
+
+    It goes on from whatever is done, also by other studies.
+    """
+
+    name: Positional[str]
+    """variants, negatives, shuffled, or a YAML file of your own."""
+    corpus: Path
+    """The manifest of a labelled corpus."""
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("studies")
+    """The folder of all studies."""
+    seeds: int | None = None
+    """How many seeds (default: as many as the study says)."""
+    budget: float | None = None
+    """Minutes after which to stop; the same command goes on."""
+    labels: tuple[str, ...] = ()
+    """Label columns to look at, instead of the study's."""
+    settings: Settings = ()
+    """Settings to change in all stages that train: train.epochs=2."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Do it."""
+        from earsight import api
+        from earsight.studies.tables import format_summary
+        from earsight.terminal import stage_bar
+
+        with stage_bar(quiet=self.json) as show:
+            summary = api.study(
+                self.name,
+                self.corpus,
+                home=self.output,
+                seeds=self.seeds,
+                budget=self.budget,
+                labels=self.labels,
+                settings=self.settings,
+                show=show,
+            )
+        emit(self.json, asdict(summary), format_summary(summary))
         return 0
 
 
@@ -388,6 +475,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Import, subcommand("import")]
+        | Annotated[Study, subcommand("study")]
         | Annotated[Demo, subcommand("demo")]
     )
     description = "Learn video and audio encoders from unlabelled videos, and put them to use."

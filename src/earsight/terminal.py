@@ -1,5 +1,6 @@
 """What a person sees while something runs: a bar on a terminal, nothing elsewhere."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,3 +39,30 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with make_bar(console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def stage_bar(*, quiet: bool = False) -> Iterator[Callable[[float, int, str], None]]:
+    """A bar that is moved by ``show(done, of, what)``; elsewhere a line for each new ``what``."""
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda done, of, what: None
+        return
+    if not console.is_terminal:
+        yield _lines()
+        return
+    with make_bar(console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, of, what: bar.update(task, completed=done, total=of, description=what)
+
+
+def _lines() -> Callable[[float, int, str], None]:
+    """``show`` that prints each new ``what`` once."""
+    said: list[str] = []
+
+    def show(done: float, of: int, what: str) -> None:
+        if said[-1:] != [what]:
+            said.append(what)
+            print(f"stage {int(done) + 1} of {of}: {what}", file=sys.stderr, flush=True)
+
+    return show

@@ -32,6 +32,8 @@ class DataConfig:
         cache: decode each clip once and keep it: in ``memory`` that all processes share, on
             ``disk``, or on the ``device`` (which also resizes there); ``none`` decodes anew.
         cache_folder: where the cache on disk lies; empty for a folder beside the manifest.
+        share: share of the training instances that are used, of each class alike where the method
+            learns from labels; smaller shares lie within larger ones.
     """
 
     corpus: str = ""
@@ -47,6 +49,7 @@ class DataConfig:
     pairs: Literal["true", "shuffled"] = "true"
     cache: Literal["none", "memory", "disk", "device"] = "none"
     cache_folder: str = ""
+    share: Fraction = 1.0
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -58,6 +61,8 @@ class DataConfig:
             yield "timeout: must be positive seconds"
         if self.cache_folder and self.cache != "disk":
             yield "cache_folder: has no effect unless cache is disk"
+        if not 0 < self.share <= 1:
+            yield "share: must lie between 0 and 1, above 0"
 
 
 @section
@@ -295,30 +300,37 @@ class EvaluationConfig:
 
     Attributes:
         every: epochs between evaluations; 0 for only after the last.
-        tasks: what is measured; ``knn`` and ``probe`` need labels, and read the training split.
+        tasks: what is measured; ``knn`` and ``probe`` need labels, and read the training split;
+            ``classify`` is a supervised run's own classifier.
         gallery: held-out clips ranked by retrieval.
         clips: evenly spaced clips per instance whose features are averaged.
         labels: label columns to classify by; empty for all that both splits can be scored by.
         probe_samples: most training instances whose features the probes are fitted on.
+        blocks: features that `earsight evaluate probe` classifies, ``pooled`` and blocks by
+            number; while training, always the pooled ones alone.
     """
 
     every: int = 0
-    tasks: tuple[Literal["retrieve", "geometry", "knn", "probe"], ...] = (
+    tasks: tuple[Literal["retrieve", "geometry", "knn", "probe", "classify"], ...] = (
         "retrieve",
         "geometry",
         "knn",
         "probe",
+        "classify",
     )
     gallery: int = 200
     clips: int = 1
     labels: tuple[str, ...] = ()
     probe_samples: int = 2000
+    blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ("pooled", 1, 2, 3, 4)
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from _at_least(self, every=0, gallery=2, clips=1, probe_samples=2)
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             yield "tasks: name at least one, and each once"
+        if not self.blocks or len(set(self.blocks)) < len(self.blocks):
+            yield "blocks: name at least one, and each once"
 
 
 @section
@@ -339,6 +351,8 @@ class RunConfig:
         device: ``auto`` takes CUDA, then MPS, then the CPU.
         threads: for torch, decoder and workers together, in each training process; 0 for every
             core, divided among the processes of a machine.
+        start: folder of a run whose encoders (and heads, if they are alike) are started from,
+            absolute or relative to this run's folder; empty for a random initialisation.
         plugins: modules imported first, which may register methods and encoders of their own.
     """
 
@@ -348,6 +362,7 @@ class RunConfig:
     seed: int = 0
     device: str = "auto"
     threads: int = 0
+    start: str = ""
     plugins: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
     video: VideoConfig = field(default_factory=VideoConfig)

@@ -78,6 +78,8 @@ class TrainingClips(Dataset[Batch]):
         views: views per sample.
         rank: the part that is made.
         ranks: parts in all.
+        source: where clips come from; None for their files.
+        labels: ``(N,)``, one of each row, to be given out with it.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class TrainingClips(Dataset[Batch]):
         source: Source | None = None,
         rank: int = 0,
         ranks: int = 1,
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
         assert batch % ranks == 0
         self.instances = instances
@@ -99,6 +102,7 @@ class TrainingClips(Dataset[Batch]):
         self.source = source or Files()
         self.rank = rank
         self.ranks = ranks
+        self.labels = labels
         self.order = Order(seed=settings.seed, size=len(instances), block=settings.data.block)
         self.heartbeat: Heartbeat | None = None
 
@@ -125,10 +129,12 @@ class TrainingClips(Dataset[Batch]):
         samples = round(self.settings.audio.stretch[1] * self.settings.audio.rate)
         wanted = [request.clip for request in requests]
         batch = _collate(self.source, self.instances, row, index, wanted, clips, failures, samples)
-        if self.settings.data.pairs == "true":
+        if self.settings.data.pairs == "shuffled":
+            heard = np.array([request.sound_row for request in requests])
+            batch = replace(batch, has_audio=torch.from_numpy(self.instances.has_audio[heard]))
+        if self.labels is None:
             return batch
-        heard = np.array([request.sound_row for request in requests])
-        return replace(batch, has_audio=torch.from_numpy(self.instances.has_audio[heard]))
+        return replace(batch, labels=torch.from_numpy(self.labels[row]))
 
     def _requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[_Request]:
         own = self._clip_requests(row, index)

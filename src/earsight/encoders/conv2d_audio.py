@@ -79,7 +79,11 @@ class Conv2DAudio(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spectrograms ``(B, 1, frames, bands)`` to max-pooled features ``(B, dim)``."""
-        return self.forward_features(x)[-1].amax(dim=(2, 3))
+        return self.pool(self.forward_features(x)[-1])
+
+    def pool(self, activation: Tensor) -> Tensor:
+        """The last block's activation ``(B, dim, frames, bands)`` to features ``(B, dim)``."""
+        return activation.amax(dim=(2, 3))
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Activations of the four blocks; block ``n`` is the output of stage ``n + 1``.

@@ -1,15 +1,17 @@
-"""The pair of encoders that a method trains, as one module with one gradient path."""
+"""The encoders that a method trains, each with its head, as one module with one gradient path."""
 
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, RunConfig
+from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, HeadConfig, RunConfig
 from earsight.encoders.heads import MLPHead
+
+MODALITIES = ("video", "audio")
 
 
 class Pair(nn.Module):
-    """A video and an audio encoder, each with its head.
+    """A video and an audio encoder, each with its head; a modality may be without both.
 
     Args:
         video_encoder: clips ``(B, 3, T, H, W)`` to features ``(B, video_encoder.dim)``.
@@ -20,10 +22,10 @@ class Pair(nn.Module):
 
     def __init__(
         self,
-        video_encoder: nn.Module,
-        audio_encoder: nn.Module,
-        video_head: nn.Module,
-        audio_head: nn.Module,
+        video_encoder: nn.Module | None,
+        audio_encoder: nn.Module | None,
+        video_head: nn.Module | None,
+        audio_head: nn.Module | None,
     ) -> None:
         super().__init__()
         self.video_encoder = video_encoder
@@ -31,30 +33,66 @@ class Pair(nn.Module):
         self.video_head = video_head
         self.audio_head = audio_head
 
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """Modality to encoder, of the modalities that there are."""
+        both = zip(MODALITIES, (self.video_encoder, self.audio_encoder), strict=True)
+        return {name: encoder for name, encoder in both if encoder is not None}
+
     def forward(
         self, video: Tensor | None, audio: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Unnormalised embeddings ``(B, D)`` of both modalities; None where the input is None."""
-        video_embedding = None if video is None else self.video_head(self.video_encoder(video))
-        audio_embedding = None if audio is None else self.audio_head(self.audio_encoder(audio))
-        return video_embedding, audio_embedding
+        """Unnormalised embeddings ``(B, D)`` of both modalities; None where the input is None.
+
+        A modality without encoder gives None too.
+        """
+        given = {"video": video, "audio": audio}
+        view = {name: x for name, x in given.items() if x is not None}
+        embedded = self.project(self.features(view))
+        return embedded.get("video"), embedded.get("audio")
 
     def features(self, view: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Pooled features before the heads, ``(B, dim)``, of the modalities that ``view`` has."""
-        encoders = {"video": self.video_encoder, "audio": self.audio_encoder}
-        return {name: encoders[name](x) for name, x in view.items()}
+        return {
+            name: encoder(view[name]) for name, encoder in self.encoders.items() if name in view
+        }
+
+    def project(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unnormalised embeddings ``(B, D)`` from the pooled features of each modality."""
+        heads = {"video": self.video_head, "audio": self.audio_head}
+        embedded = {}
+        for name, x in features.items():
+            head = heads[name]
+            assert head is not None
+            embedded[name] = head(x)
+        return embedded
 
 
 def build_pair(config: RunConfig) -> Pair:
     """Encoders and heads as configured, with weights drawn from torch's generator.
 
-    The caller seeds it (``torch.manual_seed``); the weights are a function of that seed alone.
+    The settings of a method may have a function ``heads(settings)``, which takes those of the
+    section ``head`` and returns the heads wanted by modality; a modality without a head is not
+    built. All others get both, as the section says.
+
+    The caller seeds the generator (``torch.manual_seed``); the weights are a function of that seed
+    alone.
     """
-    video_encoder = VIDEO_ENCODERS.build(config.video_encoder)
-    audio_encoder = AUDIO_ENCODERS.build(config.audio_encoder)
+    wanted = wanted_heads(config)
+    video = VIDEO_ENCODERS.build(config.video_encoder) if "video" in wanted else None
+    audio = AUDIO_ENCODERS.build(config.audio_encoder) if "audio" in wanted else None
     return Pair(
-        video_encoder,
-        audio_encoder,
-        MLPHead(video_encoder.dim, config.head),
-        MLPHead(audio_encoder.dim, config.head),
+        video,
+        audio,
+        None if video is None else MLPHead(video.dim, wanted["video"]),
+        None if audio is None else MLPHead(audio.dim, wanted["audio"]),
     )
+
+
+def wanted_heads(config: RunConfig) -> Mapping[str, HeadConfig]:
+    """Modality to the settings of its head, of the modalities that the method trains."""
+    own = getattr(config.method, "heads", None)
+    if own is None:
+        return dict.fromkeys(MODALITIES, config.head)
+    heads: Mapping[str, HeadConfig] = own(config.head)
+    return heads

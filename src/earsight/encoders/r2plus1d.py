@@ -106,7 +106,11 @@ class R2Plus1D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips ``(B, 3, T, H, W)`` to features ``(B, dim)``, max-pooled over space and time."""
-        return self.forward_features(x)[-1].amax(dim=(2, 3, 4))
+        return self.pool(self.forward_features(x)[-1])
+
+    def pool(self, activation: Tensor) -> Tensor:
+        """The last block's activation ``(B, dim, T, H, W)`` to features ``(B, dim)``."""
+        return activation.amax(dim=(2, 3, 4))
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Activations of the four blocks; block ``n`` is the output of stage ``n + 1``.

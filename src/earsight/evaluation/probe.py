@@ -1,29 +1,23 @@
 """The linear probe: what a linear classifier reads off frozen features."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from earsight import random
 from earsight.evaluation.checks import check_features, check_labels, check_width
 from earsight.evaluation.classification import score_classes
+from earsight.evaluation.logistic import Fit, Spectrum, fit_path
 from earsight.evaluation.rows import Metric
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Values of C, scikit-learn's inverse strength of regularisation, that are tried."""
 
-_ITERATIONS = (1000, 10000)
-
-Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
@@ -69,12 +63,15 @@ def probe(
     seed: int,
     groups: ArrayLike | None = None,
     strengths: Sequence[float] = STRENGTHS,
+    spectrum: Spectrum | None = None,
 ) -> ProbeScores:
     """Fit a linear probe on the training split and score it on the test split.
 
     Features are standardised by the mean and deviation of what is fitted on. Multinomial logistic
-    regression is fitted by L-BFGS in float64 on nine tenths of the training split for each C; the C
-    most accurate on the other tenth (the smallest of equals) is fitted again on all of it.
+    regression is fitted on nine tenths of the training split for each C; the C most accurate on the
+    other tenth (the smallest of equals) is fitted again on all of it. The fits are those of
+    scikit-learn (:mod:`earsight.evaluation.logistic`), made where ``train`` lies, in float32 unless
+    the features are float64.
 
     Args:
         train: ``(N, D)`` features.
@@ -84,24 +81,27 @@ def probe(
         seed: decides the tenth.
         groups: ``(N,)`` names or numbers of the groups that the tenth must not split.
         strengths: values of C.
+        spectrum: of the features, where several labels are probed; it saves time alone.
 
     Raises:
         ValueError: sizes that do not fit, several labels a sample, features that are not finite,
             or fewer than two classes (or groups) to learn from.
     """
     check_width(train, test, "training and test features")
-    x = _numbers("training features", train)
-    y = check_labels("training labels", train_labels, len(train)).cpu().numpy()
+    x, z = check_features("training features", train), check_features("test features", test)
+    y = check_labels("training labels", train_labels, len(train)).cpu()
     truth = check_labels("test labels", test_labels, len(test)).cpu()
-    held = hold_out_tenth(y, seed=seed, groups=groups)
-    if len(np.unique(y[~held])) < 2:
+    held = hold_out_tenth(y.numpy(), seed=seed, groups=groups)
+    if len(torch.unique(y[~held])) < 2:
         raise ValueError(
             "the training split has samples of one class only (a tenth set aside); a probe needs "
             "two classes of two samples or groups each"
         )
-    inverse, validation, converged = _choose(x, y, held, strengths)
-    predicted, final = _fit_predict(x, y, _numbers("test features", test), inverse)
-    accuracy, per_class, chance = score_classes(torch.from_numpy(predicted), truth)
+    fitted, scaled = _standardise(x, z)
+    spectrum = Spectrum.of(fitted) if spectrum is None else spectrum
+    inverse, validation, chosen = _choose(x, y, torch.from_numpy(held), strengths, spectrum)
+    (final,) = fit_path(fitted, y.to(x.device), [inverse], start=chosen, spectrum=spectrum)
+    accuracy, per_class, chance = score_classes(final.predict(scaled).cpu(), truth)
     return ProbeScores(
         n=len(test),
         accuracy=accuracy,
@@ -109,7 +109,7 @@ def probe(
         chance=chance,
         C=inverse,
         validation=validation,
-        converged=converged and final,
+        converged=chosen.converged and final.converged,
         train=len(train),
     )
 
@@ -146,49 +146,38 @@ def hold_out_tenth(labels: Int, *, seed: int, groups: ArrayLike | None = None) -
     return np.isin(group, order[min(4, count - 1) :: 10])
 
 
-def _numbers(name: str, features: Tensor) -> Float:
-    return check_features(name, features).double().cpu().numpy()
+def describe_features(features: Tensor) -> Spectrum:
+    """What the probes of several labels on the same features ``(N, D)`` can share."""
+    return Spectrum.of(_standardise(features, features[:0])[0])
 
 
 def _choose(
-    x: Float, y: Int, held: NDArray[np.bool_], strengths: Sequence[float]
-) -> tuple[float, float, bool]:
-    """The C of highest accuracy on the held-out part, that accuracy, and whether all converged."""
-    best, score, converged = 0.0, -1.0, True
-    for inverse in sorted(strengths):
-        predicted, reached = _fit_predict(x[~held], y[~held], x[held], inverse)
-        accuracy = float(np.mean(predicted == y[held]))
-        converged = converged and reached
-        if accuracy > score:
-            best, score = inverse, accuracy
-    if best <= 0:
-        raise ValueError(f"values of C must be positive, and at least one, not {list(strengths)}")
-    return best, score, converged
+    x: Tensor, y: Tensor, held: Tensor, strengths: Sequence[float], spectrum: Spectrum
+) -> tuple[float, float, Fit]:
+    """The C of highest accuracy on the held-out part, that accuracy, and the fit.
+
+    The fit counts as converged if those of every C were.
+    """
+    if not strengths:
+        raise ValueError("give at least one value of C")
+    fitted, tested = _standardise(x[~held], x[held])
+    truth = y[held].to(x.device)
+    ascending = sorted(strengths)
+    fits = list(fit_path(fitted, y[~held].to(x.device), ascending, spectrum=spectrum))
+    accuracy = [float((fit.predict(tested) == truth).double().mean()) for fit in fits]
+    best = max(range(len(fits)), key=lambda at: (accuracy[at], -at))
+    converged = all(fit.converged for fit in fits)
+    return ascending[best], accuracy[best], replace(fits[best], converged=converged)
 
 
-def _fit_predict(x: Float, y: Int, test: Float, inverse: float) -> tuple[Int, bool]:
-    """Classes of the test samples, and whether the fit reached its optimum."""
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
+def _standardise(x: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both by the mean and deviation of the first, taken in float64 where the device has it."""
+    wide = x if x.device.type == "mps" else x.double()
+    mean = wide.mean(dim=0)
+    deviation = wide.std(dim=0, correction=0)
     # A constant feature says nothing; it must not be divided by the rounding of its mean.
-    deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0
+    deviation[deviation <= 1e-12 * mean.abs()] = 1.0
     deviation[deviation == 0] = 1.0
-    model, converged = _fit((x - mean) / deviation, y, inverse)
-    return np.asarray(model.predict((test - mean) / deviation), dtype=np.int64), converged
-
-
-def _fit(x: Float, y: Int, inverse: float) -> tuple[LogisticRegression, bool]:
-    """A fitted model; one that does not converge is given more iterations before it is told."""
-    for iterations in _ITERATIONS:
-        model = LogisticRegression(C=inverse, max_iter=iterations)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            # Where other work shares the cores, BLAS's waiting threads cost a hundredfold.
-            with threadpool_limits(limits=1, user_api="blas"):
-                model.fit(x, y)
-        stopped = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
-        for other in caught:
-            if other not in stopped:
-                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-        if not stopped:
-            return model, True
-    return model, False
+    scaled = (((part - mean) / deviation).to(x.dtype) for part in (wide, test))
+    fitted, tested = scaled
+    return fitted, tested

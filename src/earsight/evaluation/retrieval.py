@@ -16,6 +16,9 @@ TIE = 1e-6
 """Cosine similarities no further apart than this are equal (a few units of float32's rounding)."""
 
 
+_MOST_PAIRS = 4096
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrievalScores:
     """Retrieval of one true match per query; every value is averaged over random ties.
@@ -101,6 +104,75 @@ def retrieve(
         mean_log_rank=float(np.mean(log_rank)),
         mean_log_rank_chance=math.lgamma(size + 1) / size,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledScores:
+    """Retrieval both ways among pairs, held against pairing them at random.
+
+    Attributes:
+        n: pairs.
+        mean_log_rank: over both directions.
+        mean_log_rank_chance: ``log(n!) / n``.
+        deviation: of ``mean_log_rank`` if pairs were matched at random, embeddings being as they
+            are.
+    """
+
+    n: int
+    mean_log_rank: float
+    mean_log_rank_chance: float
+    deviation: float
+
+    def metrics(self) -> dict[str, Metric]:
+        """``mean_log_rank`` and ``mean_log_rank_deviation``."""
+        return {
+            "mean_log_rank": Metric(value=self.mean_log_rank, chance=self.mean_log_rank_chance),
+            "mean_log_rank_deviation": Metric(value=self.deviation),
+        }
+
+
+def retrieve_both_ways(first: Tensor, second: Tensor) -> PooledScores | None:
+    """The mean log-rank of true pairs in both directions, and how far chance lets it stray.
+
+    With ``L[i, j]`` the mean of the two log-ranks if ``j`` were the match of ``i``, the statistic
+    is ``Σ_i L[i, π(i)] / n`` at the true pairing ``π``. Over random ``π`` its variance is exactly
+    ``Σ_ij d_ij² / (n² (n − 1))``, ``d`` being ``L`` centred by rows and columns (Hoeffding, 1951).
+
+    Args:
+        first: ``(n, D)`` embeddings.
+        second: ``(n, D)`` embeddings of the same clips.
+
+    Returns:
+        None for more than 4,096 pairs, whose ranks would not fit into memory, or fewer than two.
+    """
+    size = len(first)
+    if not 2 <= size <= _MOST_PAIRS:
+        return None
+    similarity = check_unit("queries", first) @ check_unit("gallery", second).T
+    table = (_log_ranks(similarity) + _log_ranks(similarity.T).T) / 2
+    centred = table - table.mean(0) - table.mean(1, keepdim=True) + table.mean()
+    return PooledScores(
+        n=size,
+        mean_log_rank=float(table.diagonal().mean()),
+        mean_log_rank_chance=math.lgamma(size + 1) / size,
+        deviation=float((centred.square().sum() / (size**2 * (size - 1))).sqrt()),
+    )
+
+
+def _log_ranks(similarity: Tensor) -> Tensor:
+    """``(n, n)`` float64: the log-rank of each candidate of each query, averaged over equals."""
+    ordered, place = similarity.sort(dim=1, descending=True)
+    size = similarity.shape[1]
+    logs = torch.arange(1, size + 1, dtype=torch.float64, device=similarity.device).log()
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[:, 1:] = ordered[:, :-1] - ordered[:, 1:] > TIE
+    group = new.cumsum(1) - 1
+    sums = torch.zeros_like(similarity, dtype=torch.float64)
+    counts = torch.zeros_like(sums)
+    sums.scatter_add_(1, group, logs.expand_as(sums))
+    counts.scatter_add_(1, group, torch.ones_like(sums))
+    means = (sums / counts.clamp(min=1)).gather(1, group)
+    return torch.empty_like(sums).scatter_(1, place, means)
 
 
 def count_better(

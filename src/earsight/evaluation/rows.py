@@ -8,6 +8,9 @@ from typing import Any, Protocol
 LOWER_IS_BETTER = ("median_rank", "mean_log_rank", "alignment", "uniformity")
 """Metrics that fall as a model improves; all others rise."""
 
+POOLED = "pooled"
+"""The block's name where the encoder's output is classified."""
+
 _KEYS = {"retrieve": "retrieval"}
 
 
@@ -35,9 +38,11 @@ class Row:
     """One number of an evaluation.
 
     Attributes:
-        task: ``probe``, ``knn``, ``retrieve`` or ``geometry``.
+        task: ``probe``, ``knn``, ``retrieve``, ``geometry``, ``classify`` or ``finetune``.
         modality: ``video`` or ``audio``, or a direction, from query to gallery: ``video-audio``.
         label: the label column that is classified; None where no labels are used.
+        block: which features of the encoder are classified, ``pooled`` or the number of a block;
+            None where there is no such choice.
         metric: such as ``accuracy``, ``R@1`` or ``median_rank``.
         value: of the evaluated weights; shares lie between 0 and 1.
         chance: of guessing; None where guessing means nothing.
@@ -48,6 +53,7 @@ class Row:
     task: str
     modality: str
     label: str | None = None
+    block: str | None = None
     metric: str
     value: float
     chance: float | None = None
@@ -65,6 +71,7 @@ def make_rows(
     task: str,
     modality: str,
     label: str | None = None,
+    block: str | None = None,
     baseline: Scores | None = None,
 ) -> list[Row]:
     """The rows of a measurement, each beside the same metric of the random initialisation."""
@@ -74,6 +81,7 @@ def make_rows(
             task=task,
             modality=modality,
             label=label,
+            block=block,
             metric=name,
             value=metric.value,
             chance=metric.chance,
@@ -87,21 +95,28 @@ def make_rows(
 def as_metrics(rows: Iterable[Row]) -> dict[str, float]:
     """Rows as flat names for ``metrics.jsonl``.
 
-    A name is ``task/modality[/label]/metric``, such as ``retrieval/video-audio/R@1``; chance, where
-    known, stands beside it as ``retrieval/video-audio/chance/R@1``.
+    A name is ``task/modality[/label][/block]/metric``, such as ``retrieval/video-audio/R@1`` or
+    ``probe/video/digit/block2/accuracy`` (nothing stands for pooled features); chance, where known,
+    stands beside it as ``retrieval/video-audio/chance/R@1``.
     """
     flat: dict[str, float] = {}
     for row in rows:
         parts = [_KEYS.get(row.task, row.task), row.modality, *([row.label] if row.label else [])]
+        parts += [f"block{row.block}"] if is_block(row) else []
         flat["/".join([*parts, row.metric])] = row.value
         if row.chance is not None:
             flat["/".join([*parts, "chance", row.metric])] = row.chance
     return flat
 
 
+def is_block(row: Row) -> bool:
+    """Whether a row is of a numbered block of an encoder, not of its pooled features."""
+    return row.block not in (None, POOLED)
+
+
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of the samples, between 0 and 1."""
-    return metric == "accuracy" or metric.startswith("R@")
+    return metric in ("accuracy", "Sample@1", "Clip@1") or metric.startswith("R@")
 
 
 def format_value(metric: str, value: float | None) -> str:
@@ -118,21 +133,61 @@ def format_value(metric: str, value: float | None) -> str:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """A plain-text table of rows, beside the random initialisation and chance."""
-    head = ("task", "of", "label", "metric", "value", "random init", "chance", "n")
-    lines = [head, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    """Plain-text tables of rows, beside the random initialisation and chance.
+
+    Rows of a measurement that was made of several blocks stand in a table of their own, with a
+    column for each block.
+    """
+    spread = {_measured(row) for row in rows if is_block(row)}
+    plain = [row for row in rows if _measured(row) not in spread]
+    parts = [_draw(("task", "of", "label", "metric"), _PLAIN, [_cells(row) for row in plain])]
+    if spread:
+        parts.append(_block_table([row for row in rows if _measured(row) in spread]))
+    return "\n\n".join(parts if plain or not spread else parts[1:])
+
+
+_PLAIN = ("value", "random init", "chance", "n")
+
+
+def _measured(row: Row) -> tuple[str, str, str | None, str]:
+    """All that names a row but its block."""
+    return (row.task, row.modality, row.label, row.metric)
+
+
+def _block_table(rows: Sequence[Row]) -> str:
+    """A line for the weights, and one for their random initialisation where it was measured."""
+    blocks = sorted({str(row.block) for row in rows}, key=lambda name: (name != POOLED, name))
+    groups: dict[tuple[str, str, str | None, str], dict[str, Row]] = {}
+    for row in rows:
+        groups.setdefault(_measured(row), {})[str(row.block)] = row
+    lines = []
+    for (task, modality, label, metric), found in groups.items():
+        first = next(iter(found.values()))
+        values = {name: row.value for name, row in found.items()}
+        before = {name: row.baseline for name, row in found.items()}
+        for weights, numbers in (("learned", values), ("random init", before)):
+            if any(number is not None for number in numbers.values()):
+                cells = [format_value(metric, numbers.get(name)) for name in blocks]
+                end = (format_value(metric, first.chance), str(first.n))
+                lines.append((task, modality, label or "–", weights, *cells, *end))
+    names = [name if name == POOLED else f"block {name}" for name in blocks]
+    return _draw(("task", "of", "label", "weights"), (*names, "chance", "n"), lines)
+
+
+def _draw(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first columns are words, to the left, and whose others are numbers."""
+    head = (*words, *numbers)
+    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
 
     def draw(line: Sequence[str]) -> str:
-        # The first four columns are words, the others numbers.
         cells = [
-            text.ljust(width) if column < 4 else text.rjust(width)
+            text.ljust(width) if column < len(words) else text.rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
         return "  ".join(cells).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([draw(head), rule, *(draw(line) for line in lines[1:])])
+    return "\n".join([draw(head), rule, *(draw(line) for line in lines)])
 
 
 def _cells(row: Row) -> tuple[str, ...]:

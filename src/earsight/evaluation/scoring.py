@@ -1,6 +1,6 @@
 """From features to rows: what a task computes, and in which spaces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from earsight.evaluation.features import Features
 from earsight.evaluation.geometry import describe_geometry
 from earsight.evaluation.knn import KnnScores, knn
 from earsight.evaluation.labels import LabelChoice
-from earsight.evaluation.probe import ProbeScores, probe
-from earsight.evaluation.retrieval import retrieve
-from earsight.evaluation.rows import Row, make_rows
+from earsight.evaluation.logistic import Spectrum
+from earsight.evaluation.probe import ProbeScores, describe_features, probe
+from earsight.evaluation.retrieval import retrieve, retrieve_both_ways
+from earsight.evaluation.rows import POOLED, Row, make_rows
 
 Spaces = frozenset[tuple[str, str]]
 
@@ -28,6 +29,24 @@ def retrieval_rows(
             retrieve(baseline.embedding[query], baseline.embedding[gallery]) if baseline else None
         )
         rows += make_rows(scores, task="retrieve", modality=f"{query}-{gallery}", baseline=before)
+    return rows
+
+
+def pairing_rows(features: Features, spaces: Spaces, baseline: Features | None = None) -> list[Row]:
+    """Per pair of spaces that are compared both ways, both directions held against chance."""
+    rows: list[Row] = []
+    for first, second in sorted(spaces):
+        if first > second or (second, first) not in spaces:
+            continue
+        scores = retrieve_both_ways(features.embedding[first], features.embedding[second])
+        if scores is None:
+            continue
+        before = (
+            retrieve_both_ways(baseline.embedding[first], baseline.embedding[second])
+            if baseline
+            else None
+        )
+        rows += make_rows(scores, task="retrieve", modality="both", baseline=before)
     return rows
 
 
@@ -55,35 +74,58 @@ def classification_rows(
     tested: Features,
     labels: LabelChoice,
     *,
+    blocks: Sequence[str | int],
     groups: NDArray[np.object_],
     seed: int,
+    device: torch.device,
     baseline: tuple[Features, Features] | None = None,
 ) -> list[Row]:
-    """kNN (``knn``) or a linear probe (``probe``) of every label column and modality.
+    """kNN (``knn``) or a linear probe (``probe``) of every label column, modality and block.
 
     Args:
         task: ``knn`` or ``probe``.
         fitted: features of the training split.
         tested: features of the held-out split.
         labels: the columns, with codes of the two splits' rows.
+        blocks: ``pooled`` and numbers of blocks; those that a modality lacks give no row.
         groups: of the training split's rows: none stands on both sides when C is chosen.
         seed: decides the tenth of the training split on which the probe's C is chosen.
+        device: where classifiers are fitted.
         baseline: the same two splits' features at the random initialisation.
     """
     rows: list[Row] = []
-    for name in labels.train:
-        y = torch.from_numpy(labels.train[name])[fitted.row]
-        z = torch.from_numpy(labels.held_out[name])[tested.row]
-        classify = _classifier(task, y, z, groups[fitted.row.numpy()], seed)
-        for modality in tested.pooled:
-            scores = classify(fitted.pooled[modality], tested.pooled[modality])
-            before = (
-                classify(baseline[0].pooled[modality], baseline[1].pooled[modality])
-                if baseline
-                else None
+    sides = [(fitted, tested), *([baseline] if baseline else [])]
+    for modality, block in _described(fitted, blocks):
+        pairs = [[_taken(one, modality, block).to(device) for one in side] for side in sides]
+        shared = [describe_features(x) if task == "probe" else None for x, _ in pairs]
+        for name in labels.train:
+            known = torch.from_numpy(labels.train[name])[fitted.row]
+            asked = torch.from_numpy(labels.held_out[name])[tested.row]
+            classify = _classifier(task, known, asked, groups[fitted.row.numpy()], seed)
+            scores = [classify(x, z, one) for (x, z), one in zip(pairs, shared, strict=True)]
+            rows += make_rows(
+                scores[0],
+                task=task,
+                modality=modality,
+                label=name,
+                block=block,
+                baseline=scores[1] if baseline else None,
             )
-            rows += make_rows(scores, task=task, modality=modality, label=name, baseline=before)
     return rows
+
+
+def _described(features: Features, blocks: Sequence[str | int]) -> Iterator[tuple[str, str]]:
+    """Modality and block of everything wanted that is there."""
+    for modality in features.pooled:
+        for block in blocks:
+            if block == POOLED or block in features.blocks.get(modality, {}):
+                yield modality, str(block)
+
+
+def _taken(features: Features, modality: str, block: str) -> torch.Tensor:
+    if block == POOLED:
+        return features.pooled[modality]
+    return features.blocks[modality][int(block)].float()
 
 
 def _classifier(
@@ -92,7 +134,7 @@ def _classifier(
     tested: torch.Tensor,
     groups: NDArray[np.object_],
     seed: int,
-) -> Callable[[torch.Tensor, torch.Tensor], KnnScores | ProbeScores]:
+) -> Callable[[torch.Tensor, torch.Tensor, Spectrum | None], KnnScores | ProbeScores]:
     """A function of both splits' features; instances without the label are left out."""
     if fitted.ndim > 1:
         raise ValueError(
@@ -101,7 +143,9 @@ def _classifier(
         )
     known, asked = fitted >= 0, tested >= 0
 
-    def classify(x: torch.Tensor, z: torch.Tensor) -> KnnScores | ProbeScores:
+    def classify(
+        x: torch.Tensor, z: torch.Tensor, spectrum: Spectrum | None
+    ) -> KnnScores | ProbeScores:
         if task == "knn":
             return knn(x[known], fitted[known], z[asked], tested[asked])
         return probe(
@@ -111,6 +155,7 @@ def _classifier(
             tested[asked],
             seed=seed,
             groups=groups[known.numpy()],
+            spectrum=spectrum,
         )
 
     return classify

@@ -5,5 +5,14 @@ Importing this package registers its methods.
 
 from earsight.methods.avid import Avid, AvidConfig
 from earsight.methods.base import Method, Needs, Step
+from earsight.methods.supervised import Supervised, SupervisedConfig
 
-__all__ = ["Avid", "AvidConfig", "Method", "Needs", "Step"]
+__all__ = [
+    "Avid",
+    "AvidConfig",
+    "Method",
+    "Needs",
+    "Step",
+    "Supervised",
+    "SupervisedConfig",
+]

@@ -7,7 +7,7 @@ from typing import Any
 
 from earsight.config import read_yaml
 from earsight.evaluation.results import Evaluation, read_evaluation
-from earsight.evaluation.rows import Row
+from earsight.evaluation.rows import Row, is_block
 from earsight.report.metrics import Metrics, read_metrics
 from earsight.report.words import say_seconds
 from earsight.training.origin import Origin, read_origin
@@ -175,12 +175,13 @@ def _shorten(text: str) -> str:
 def headlines(evaluations: Sequence[Evaluation], most: int = 8) -> list[Row]:
     """The rows worth reading first: R@1 of each direction, and a classifier of each label.
 
-    A later evaluation overrides an earlier one; kNN stands in where there is no probe.
+    A later evaluation overrides an earlier one; kNN stands in where there is no probe. Probes of
+    single blocks are left to their table.
     """
     chosen: dict[tuple[str, str | None], Row] = {}
     for task, metric in (("retrieve", "R@1"), ("knn", "accuracy"), ("probe", "accuracy")):
         for evaluation in evaluations:
             for row in evaluation.rows:
-                if row.task == task and row.metric == metric:
+                if row.task == task and row.metric == metric and not is_block(row):
                     chosen[row.modality, row.label] = row
     return list(chosen.values())[:most]

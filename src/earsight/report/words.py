@@ -9,6 +9,8 @@ _WORDS = {
     "retrieval": "retrieval",
     "probe": "linear probe",
     "knn": "nearest neighbours",
+    "classify": "own classifier",
+    "finetune": "fine-tuned",
     "geometry": "geometry of the embedding",
     "median_rank": "median rank",
     "mean_log_rank": "mean log rank",

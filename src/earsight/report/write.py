@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from earsight.evaluation.results import Evaluation, write_whole
-from earsight.evaluation.rows import LOWER_IS_BETTER, Row, format_value, is_share
+from earsight.evaluation.rows import LOWER_IS_BETTER, Row, format_value, is_block, is_share
 from earsight.report.curves import draw
 from earsight.report.gallery import (
     ITEM_BYTES,
@@ -47,7 +47,7 @@ class Table:
     Attributes:
         title: the task, and whatever is the same in all rows and has no column therefore.
         rows: one line each.
-        columns: of ``of``, ``label`` and ``metric`` those that are needed.
+        columns: of ``of``, ``label``, ``block`` and ``metric`` those that are needed.
     """
 
     title: str
@@ -138,6 +138,7 @@ def _table(task: str, one: str, rows: tuple[Row, ...]) -> Table:
     needed = {
         "of": not one,
         "label": any(row.label for row in rows),
+        "block": any(is_block(row) for row in rows),
         "metric": len(metrics) > 1,
     }
     return Table(

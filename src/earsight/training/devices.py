@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from earsight.config import RunConfig
-from earsight.training.place import place
+from earsight.training.place import claim_gpu, place
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -61,6 +61,14 @@ def worker_count(config: RunConfig) -> int:
     """Decoding processes: ``data.workers``, or one per thread where it says ``auto``."""
     workers = config.data.workers
     return thread_count(config.threads) if workers == "auto" else int(workers)
+
+
+def prepare_machine(config: RunConfig) -> torch.device:
+    """Threads and memory as configured; returns the device."""
+    keep_memory()
+    claim_gpu(config.device)
+    torch.set_num_threads(thread_count(config.threads))
+    return choose_device(config.device)
 
 
 @cache

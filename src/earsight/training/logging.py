@@ -91,7 +91,15 @@ class NoLog:
 class RunLog:
     """``metrics.jsonl`` and ``log.txt`` of a run, and a progress bar or plain lines."""
 
-    def __init__(self, run: Path, config: LogConfig, *, steps: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        run: Path,
+        config: LogConfig,
+        *,
+        steps: int,
+        quiet: bool = False,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._text = (run / "log.txt").open("a", encoding="utf-8")
         if self._metrics.tell() == 0:
@@ -99,6 +107,7 @@ class RunLog:
         self._sinks = _sinks(run, config)
         self._progress = None if quiet else _progress(steps)
         self._quiet = quiet
+        self._watch = watch
         self._steps = steps
         self._printed = 0.0
 
@@ -117,6 +126,8 @@ class RunLog:
 
     def progress(self, step: int, text: str) -> None:
         """Move the bar; without a terminal, print a line now and then."""
+        if self._watch is not None:
+            self._watch(step, self._steps)
         if self._progress is not None:
             bar, task = self._progress
             bar.update(task, completed=step, note=text)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earsight.config import ConfigError, RunConfig, as_tree
+from earsight.config import ConfigError, RunConfig, Tree, as_tree
 from earsight.corpus.instances import Instances
 from earsight.presets import difference
 from earsight.training.checkpoint import (
@@ -43,6 +43,23 @@ def last_checkpoint(run: Path) -> dict[str, Any] | None:
     return load_checkpoint(checkpoint_path(run, steps[-1])) if steps else None
 
 
+def check_settings(before: Tree, config: RunConfig) -> None:
+    """What a run was started with must be what it is gone on with.
+
+    Raises:
+        ConfigError: names every setting that differs and may not.
+    """
+    free = FREE if config.optimizer.schedule == "cosine" else (*FREE, "train.epochs")
+    faults = [
+        f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
+        "or start a new run"
+        for path, old, new in difference(before, as_tree(config))
+        if not path.startswith(free)
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
 def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any]) -> None:
     """A checkpoint must be of this configuration and of these instances.
 
@@ -50,15 +67,7 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
         ConfigError: names every setting that differs.
         CheckpointError: the corpus has gained or lost instances.
     """
-    free = FREE if config.optimizer.schedule == "cosine" else (*FREE, "train.epochs")
-    faults = [
-        f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
-        "or start a new run"
-        for path, old, new in difference(state["config"], as_tree(config))
-        if not path.startswith(free)
-    ]
-    if faults:
-        raise ConfigError(faults)
+    check_settings(state["config"], config)
     saved, found = state["keys"].numpy().view(np.uint64), train.key
     if not np.array_equal(saved, found):
         lost, gained = np.setdiff1d(saved, found).size, np.setdiff1d(found, saved).size

@@ -21,6 +21,7 @@ from earsight.methods.base import Method
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.loop import Parts, make_optimizer
+from earsight.training.targets import Target, labelled, take_share, target_of
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.inputs import Inputs
 from earsight.transforms.statistics import Statistics
@@ -43,11 +44,18 @@ class Data:
     source: Source
 
 
-def open_data(config: RunConfig, *, once: bool = False, progress: Progress | None = None) -> Data:
+def open_data(
+    config: RunConfig,
+    *,
+    learning: bool = True,
+    once: bool = False,
+    progress: Progress | None = None,
+) -> Data:
     """Read the manifest, leave out what cannot be used, split by group, and fill the cache if any.
 
     Args:
         config: the run's settings.
+        learning: leave out instances that the method cannot learn from, for want of a label.
         once: clips are read only once, so it is not worth while to fill memory with them.
         progress: told of clips decoded into the cache.
 
@@ -69,13 +77,14 @@ def open_data(config: RunConfig, *, once: bool = False, progress: Progress | Non
             "scan a folder of videos with sound"
         )
     split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
-    train, held_out = instances(corpus, split.train), instances(corpus, split.held_out)
+    target = target_of(config) if learning else None
+    train, left_out = _learnable(config, instances(corpus, split.train), target)
     _check_files(config, train)
     both = instances(corpus, split.train | split.held_out)
     return Data(
         train=train,
-        held_out=held_out,
-        left_out=chosen.left_out,
+        held_out=instances(corpus, split.held_out),
+        left_out={**chosen.left_out, **left_out},
         split=split.source,
         source=_open_source(config, both, once, progress),
     )
@@ -101,6 +110,22 @@ def _open_source(
         return cache_on_disk(order, Path(folder))
     in_memory = cache_in_memory(order)
     return in_memory if cache == "memory" else DeviceCache(in_memory, choose_device(config.device))
+
+
+def _learnable(
+    config: RunConfig, train: Instances, target: Target | None
+) -> tuple[Instances, dict[str, int]]:
+    """The training instances that the target's labels and ``data.share`` leave, and what not."""
+    left_out: dict[str, int] = {}
+    if target is not None:
+        train, without = labelled(train, target)
+        left_out[f"without {target.label}"] = without
+    if config.data.share < 1:
+        label = None if target is None else target.label
+        shared = take_share(train, label, config.data.share, config.seed)
+        left_out["beyond data.share"] = len(train) - len(shared)
+        train = shared
+    return train, left_out
 
 
 def _check_files(config: RunConfig, train: Instances) -> None:

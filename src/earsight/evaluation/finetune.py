@@ -1,0 +1,136 @@
+"""Fine-tuning: one encoder of a run trained further as a classifier (methods.md §8).
+
+It is a run of the method ``supervised`` in a folder of its own inside the run, and is resumed like
+any other. From scratch, everything but the first weights is the same.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
+from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
+from earsight.evaluation.run import Progress, load_run, make_evaluator, with_corpus
+from earsight.training.devices import describe_machine, prepare_machine
+from earsight.training.setup import open_data
+from earsight.training.targets import with_classes
+
+SCHEDULE: Tree = {
+    "optimizer": {
+        "lr": 1e-3,
+        "weight_decay": 1e-5,
+        "schedule": "cosine",
+        "warmup_steps": 20,
+        "milestones": [],
+        "gamma": 0.1,
+        "clip_norm": 0.0,
+    },
+    "train": {"accumulate": 1, "epochs": 20, "checkpoint_every": 0, "keep": []},
+    "evaluation": {"every": 0, "tasks": ["classify"], "clips": 3},
+}
+"""Settings laid over those of the run, made for small encoders: Adam, a rate that falls to zero.
+
+Added to them are ``train.batch``, 32 or as many instances as there are, and
+``train.epoch_samples``, all instances, but at least 20 batches: few labels are seen more often.
+"""
+
+_BATCH = 32
+_BATCHES = 20
+_START = "../../.."
+
+
+def finetune_config(
+    before: RunConfig,
+    *,
+    modality: str,
+    label: str,
+    share: float,
+    scratch: bool,
+    corpus: Path | None,
+    settings: Sequence[str],
+) -> RunConfig:
+    """Settings of a fine-tuning; arguments as :func:`earsight.api.finetune`.
+
+    Raises:
+        ConfigError: names every setting that cannot be used.
+        ValueError: the corpus has too few instances with that label.
+    """
+    tree = merge(as_tree(before), SCHEDULE)
+    tree["method"] = {"name": "supervised", "label": label, "modality": modality}
+    tree["start"] = "" if scratch else _START
+    tree = with_corpus(merge(tree, {"data": {"share": share}}), corpus)
+    reserved = [s for s in settings if s.startswith(("method", "start", "data.share"))]
+    if reserved:
+        raise ConfigError(
+            [f"{s}: is decided by modality, label, share and scratch; give those" for s in reserved]
+        )
+    config = parse(override(tree, settings))
+    data = open_data(config, once=True)
+    batch = min(_BATCH, len(data.train))
+    sizes = {"batch": batch, "epoch_samples": max(len(data.train), _BATCHES * batch)}
+    sized = parse(override(merge(tree, {"train": sizes}), settings))
+    return with_classes(sized, data.train)
+
+
+def finetune_folder(run: Path, config: RunConfig) -> Path:
+    """Where a fine-tuning lies, named by what tells it from the others of the run."""
+    method = config.method
+    share = f"{100 * config.data.share:g}pc"
+    parts = [method.modality, re.sub(r"[^\w-]", "_", method.label), share, f"seed{config.seed}"]
+    parts += [] if config.start else ["scratch"]
+    return run / "evaluation" / "finetune" / "-".join(parts)
+
+
+def reported(run: Path, name: str, config: RunConfig) -> Evaluation | None:
+    """The result that a former call left, None where there is none for these clips.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = run / "evaluation" / f"finetune-{name}.json"
+    if not path.exists():
+        return None
+    found = read_evaluation(path)
+    same = found.details.get("clips") == config.evaluation.clips
+    return found if same and found.corpus == config.data.corpus else None
+
+
+def finetune_result(
+    run: Path, folder: Path, config: RunConfig, progress: Progress | None = None
+) -> Evaluation:
+    """Test a finished fine-tuning on the held-out clips; writes the result into the run."""
+    began = time.monotonic()
+    device = prepare_machine(config)
+    loaded = load_run(folder, device)
+    data = open_data(config, once=True)
+    notes: list[str] = []
+    evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
+    rows = evaluator.rows(("classify",), [loaded.encoder])
+    start = f"the encoders of {run.name}" if config.start else "a random initialisation"
+    evaluation = Evaluation(
+        name=f"finetune-{folder.name}",
+        protocol=(
+            f"The whole {config.method.modality} network trained from {start} on "
+            f"{len(data.train)} labelled instances ({100 * config.data.share:g} % of each class), "
+            f"{config.train.epochs} epochs of {config.train.epoch_samples} clips, batch "
+            f"{config.train.batch}. Clip@1 scores single held-out clips, Sample@1 the mean class "
+            f"probabilities of {config.evaluation.clips} evenly spaced clips."
+        ),
+        seed=config.seed,
+        corpus=config.data.corpus,
+        weights=str(folder.relative_to(run)),
+        rows=tuple(replace(row, task="finetune") for row in rows),
+        seconds=time.monotonic() - began,
+        details={
+            "machine": describe_machine(device),
+            "notes": notes,
+            "clips": config.evaluation.clips,
+            "share": config.data.share,
+            "instances": len(data.train),
+            "from": run.name if config.start else "scratch",
+        },
+    )
+    write_evaluation(run, evaluation)
+    return evaluation
