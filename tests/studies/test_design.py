@@ -1,0 +1,77 @@
+"""Study files: those of the package are sound; what is wrong with one's own is said at once."""
+
+import pytest
+
+from earsight import api
+from earsight.config import ConfigError
+from earsight.studies.design import names, parse_design, questions, read_design, reports
+
+SOUND = {
+    "name": "own",
+    "about": "Does it?",
+    "preset": "tiny",
+    "labels": ["shape", "material"],
+    "first_seed": 1,
+    "arms": {"one": {}, "other": {"train": ["train.epochs=1"]}},
+    "stages": {
+        "train": {"do": "pretrain"},
+        "probe": {"do": "evaluate", "of": "train", "task": "probe"},
+    },
+    "report": [
+        {"name": "{label}", "stage": "probe", "row": "probe/video/{label}/accuracy"},
+        {"name": "always", "stage": "probe", "row": "probe/audio/shape/accuracy"},
+    ],
+    "claims": [{"says": "more on {label}", "report": "{label}", "more": ["one", "other"]}],
+}
+
+
+@pytest.mark.parametrize("name", names())
+def test_studies_of_the_package_are_sound(name):
+    design = read_design(name)
+    assert design.name == name
+    for changes in [*design.arms.values(), {}]:
+        for settings in [*changes.values(), ()]:
+            api.configure(design.preset, settings=[*design.settings, *settings])
+
+
+def test_labels_stand_in_names_and_rows():
+    design = parse_design(SOUND)
+    assert [r.name for r in reports(design)] == ["shape", "material", "always"]
+    assert reports(design)[1].row == "probe/video/material/accuracy"
+    assert [q.report for q in questions(design)] == ["shape", "material"]
+
+
+def test_every_fault_is_named_at_once():
+    broken = SOUND | {
+        "seeds": 0,
+        "arms": {"one": {"trian": []}},
+        "stages": {
+            "train": {"do": "pretrain", "of": "probe"},
+            "probe": {"do": "evaluate", "of": "nothing", "options": {"share": 1}},
+        },
+        "report": [{"name": "x", "stage": "train", "row": "y"}],
+        "claims": [{"says": "so", "report": "z", "more": ["one", "other"], "within": 0.1}],
+    }
+    with pytest.raises(ConfigError) as error:
+        parse_design(broken)
+    text = str(error.value)
+    for fault in (
+        "seeds: must be at least 1",
+        "arms.one.trian: is no stage",
+        "stages.train.of: a stage that pretrains builds on none",
+        "stages.probe.task: belongs to stages that evaluate",
+        "stages.probe.options: have no effect",
+        "stages.probe.of: no stage 'nothing'",
+        "report 'x': 'train' is no stage that evaluates",
+        "claim 'so': reports 'z'",
+        "claim 'so': 'other' is no arm",
+        "claim 'so': within:",
+    ):
+        assert fault in text, fault
+
+
+def test_unknown_studies_and_entries_are_named():
+    with pytest.raises(ConfigError, match="did you mean 'variants'"):
+        read_design("variant")
+    with pytest.raises(ConfigError, match="arm"):
+        parse_design(SOUND | {"arm": {}})

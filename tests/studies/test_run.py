@@ -1,0 +1,250 @@
+"""Studies: every stage once, shared, resumed at any point, with the same outcome."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from earsight import api
+from earsight.evaluation.rows import Row
+from earsight.studies.design import parse_design, read_design
+from earsight.studies.run import BudgetOverError, do_study, is_made, needed, plan_study
+from earsight.studies.stages import outcome_path, read_outcome
+from earsight.studies.summary import read_summary, summarise, write_summary
+from earsight.studies.tables import figure_table, finding_table, format_summary, markdown
+
+DESIGN = {
+    "name": "own",
+    "about": "Do more epochs help?",
+    "preset": "tiny",
+    "labels": ["shape"],
+    "first_seed": 7,
+    "seeds": 3,
+    "arms": {"few": {}, "many": {"train": ["train.epochs=3"]}},
+    "stages": {
+        "train": {"do": "pretrain"},
+        "more": {"do": "continue", "of": "train"},
+        "probe": {"do": "evaluate", "of": "more", "task": "probe"},
+        "retrieve": {"do": "evaluate", "of": "train", "task": "retrieve"},
+    },
+    "report": [
+        {"name": "{label}", "stage": "probe", "row": "probe/video/{label}/accuracy"},
+        {"name": "rank", "stage": "retrieve", "row": "retrieval/both/mean_log_rank"},
+    ],
+    "claims": [
+        {"says": "more help", "report": "{label}", "more": ["many", "few"]},
+        {"says": "alike", "report": "{label}", "same": ["many", "few"], "within": 0.5},
+        {"says": "chance", "report": "rank", "chance": "few"},
+    ],
+}
+
+
+class Pretend:
+    """Leaves what stages leave, with figures that depend on the settings alone."""
+
+    def __init__(self):
+        self.done = []
+
+    def pretrain(self, config, run, *, resume, watch):
+        self.done.append((config.train.epochs, config.seed, config.start))
+        for step in range(3):
+            watch(step + 1, 3)
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text("")
+        (run / "encoders.safetensors").write_text(f"{config.train.epochs} {config.seed}")
+
+    def evaluate(self, run, task, *, settings, options):
+        epochs, seed = map(int, (run / "encoders.safetensors").read_text().split())
+        self.done.append((task, epochs, seed))
+        value = 0.1 * epochs + 0.01 * (seed % 5)
+
+        def row(modality, metric, value, chance=None, label=None):
+            return Row(
+                task=task, modality=modality, label=label, metric=metric, value=value,
+                chance=chance, n=10,
+            )  # fmt: skip
+
+        if task == "probe":
+            return [row("video", "accuracy", value, 0.1, "shape")]
+        return [
+            row("both", "mean_log_rank", 2.0 + 0.02 * (seed % 2), 2.0),
+            row("both", "mean_log_rank_deviation", 0.05),
+        ]
+
+    def machine(self):
+        return {"processor": "pretended"}
+
+    def versions(self):
+        return {"torch": "0"}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    design = parse_design(DESIGN)
+    return plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+
+
+def test_stages_are_done_once_and_in_order(plan, tmp_path):
+    engine = Pretend()
+    outcomes = do_study(plan, tmp_path, engine)
+    assert len(engine.done) == len(plan.unique()) == 2 * 3 * 4
+    assert engine.done[0][1] == engine.done[1][1] == 7
+    assert all(job.key in outcomes for job in plan.unique() if job.stage.do == "evaluate")
+    starts = [entry[2] for entry in engine.done if isinstance(entry[0], int)]
+    assert sum(bool(start) for start in starts) == 6
+    again = Pretend()
+    assert do_study(plan, tmp_path, again) == outcomes
+    assert again.done == []
+
+
+def test_equal_stages_of_other_studies_are_shared(plan, tmp_path):
+    do_study(plan, tmp_path, Pretend())
+    arms = {"same": {}, "new": {"train": ["train.epochs=5"]}}
+    other = parse_design(DESIGN | {"name": "other", "arms": arms, "claims": []})
+    engine = Pretend()
+    do_study(plan_study(other, tmp_path / "c.parquet", "digest", seeds=1), tmp_path, engine)
+    assert {entry[0] for entry in engine.done if isinstance(entry[0], int)} == {5, 60}
+    another_corpus = plan_study(other, tmp_path / "c.parquet", "other digest", seeds=1)
+    assert len(needed(another_corpus.unique(), tmp_path)) == len(another_corpus.unique())
+
+
+def test_runs_are_not_made_again_where_all_evaluations_are_known(plan, tmp_path):
+    do_study(plan, tmp_path, Pretend())
+    shutil.rmtree(tmp_path / "runs")
+    engine = Pretend()
+    do_study(plan, tmp_path, engine)
+    assert engine.done == []
+    missing = next(job for job in plan.unique() if job.stage.task == "retrieve")
+    outcome_path(tmp_path, missing).unlink()
+    do_study(plan, tmp_path, engine)
+    assert [entry[0] for entry in engine.done] == [60, "retrieve"]
+    assert is_made(tmp_path, missing.after)
+
+
+def test_a_changed_default_is_noticed(plan, tmp_path):
+    do_study(plan, tmp_path, Pretend())
+    job = plan.unique()[-1]
+    path = outcome_path(tmp_path, job)
+    tree = json.loads(path.read_text())
+    tree["settings"]["audio.n_fft"] = 1
+    path.write_text(json.dumps(tree))
+    assert read_outcome(tmp_path, job) is None
+    tree["settings"] |= {"audio.n_fft": 256, "some.setting": "of a version to come"}
+    path.write_text(json.dumps(tree))
+    assert read_outcome(tmp_path, job) is not None
+    path.write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        read_outcome(tmp_path, job)
+
+
+def test_free_settings_decide_nothing(tmp_path):
+    design = parse_design(DESIGN)
+
+    def keys(*settings):
+        made = plan_study(design, tmp_path / "c.parquet", "d", seeds=1, settings=settings)
+        return [job.key for job in made.unique()]
+
+    assert keys() == keys("data.workers=0", "threads=2", "data.cache=memory")
+    assert keys() != keys("optimizer.lr=1e-5")
+
+
+def test_a_budget_ends_it_and_it_goes_on(plan, tmp_path):
+    with pytest.raises(BudgetOverError, match=r"24 of 24 stages left; the same command goes on"):
+        do_study(plan, tmp_path, Pretend(), until=time.monotonic() - 1)
+    shown = []
+    do_study(plan, tmp_path, Pretend(), show=lambda done, of, what: shown.append((done, of, what)))
+    assert shown[0] == (1 / 3, 24, "seed 7, train")
+    assert [done for done, _, _ in shown] == sorted(done for done, _, _ in shown)
+
+
+def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
+    outcomes = do_study(plan, tmp_path, Pretend())
+    summary = summarise(plan, outcomes, "digest")
+    few, many = (f for f in summary.figures if f.report == "shape")
+    # Both end with the 60 epochs of the preset's continuation.
+    assert few.values == many.values == pytest.approx((6.02, 6.03, 6.04))
+    assert few.chance == pytest.approx(0.1)
+    more, alike, chance = summary.findings
+    assert more.verdict == "undecided"
+    assert alike.verdict == "holds"
+    # 7, 8, 9: away by 0.02, 0 and 0.02; the interval is ±1.96·0.05/√3.
+    assert chance.verdict == "holds"
+    assert chance.difference.mean == pytest.approx(0.04 / 3)
+    assert chance.detectable == pytest.approx(1.959964 * 0.05 / 3**0.5)
+    path = write_summary(tmp_path, summary)
+    assert read_summary(path) == summary
+    text = format_summary(summary)
+    assert "few" in text
+    assert "holds" in text
+    assert markdown(figure_table(summary)).count("\n") == 3
+    assert len(finding_table(summary)) == 4
+
+
+def test_a_figure_that_is_missing_is_named(plan, tmp_path):
+    report = {"name": "shape", "stage": "probe", "row": "probe/audio/x"}
+    design = parse_design(DESIGN | {"report": [report], "claims": []})
+    other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    with pytest.raises(ValueError, match=r"has no 'probe/audio/x'; it has probe/video/shape"):
+        summarise(other, do_study(other, tmp_path, Pretend()), "digest")
+
+
+TINY = """
+about: Two arms, as small as can be.
+preset: tiny
+settings: [{settings}]
+labels: [shape]
+first_seed: 3
+seeds: 2
+arms:
+  one: {{}}
+  two: {{train: [method.negatives=4]}}
+stages:
+  train: {{do: pretrain}}
+  probe: {{do: evaluate, of: train, task: probe}}
+report:
+  - {{name: "{{label}}", stage: probe, row: "probe/video/{{label}}/accuracy"}}
+claims:
+  - {{says: "one beats two", report: "{{label}}", more: [one, two]}}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, small):
+    path = tmp_path / "own.yaml"
+    settings = (*small, "train.epochs=3", "train.checkpoint_every=1")
+    path.write_text(TINY.format(settings=", ".join(f'"{s}"' for s in settings)))
+    return path
+
+
+def test_a_study_killed_at_random_points_ends_alike(own, corpus, tmp_path):
+    api.study(str(own), corpus, home=tmp_path / "whole")
+    command = [
+        sys.executable, "-m", "earsight", "study", str(own), "--corpus", str(corpus),
+        "-o", str(tmp_path / "killed"), "--json",
+    ]  # fmt: skip
+    draw = random.Random(5)
+    kills = 0
+    while kills < 20:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as process:
+            try:
+                process.wait(timeout=3 + (2 + kills) * draw.random())
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+    assert process.returncode == 0
+    assert kills >= 1
+    for name in ("own.json",):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_labels_that_the_corpus_lacks_are_named(corpus, tmp_path):
+    with pytest.raises(ValueError, match="has no label digit; it has shape, material"):
+        api.study("variants", corpus, home=tmp_path)
+    assert read_design("variants").labels == ("digit",)
