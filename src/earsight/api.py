@@ -23,7 +23,7 @@ from earsight.config import (
     write_yaml,
 )
 from earsight.corpus.av_digits import AvDigits, render_av_digits
-from earsight.corpus.loader import TrainingClips
+from earsight.corpus.clips import TrainingClips
 from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media

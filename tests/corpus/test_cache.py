@@ -11,7 +11,8 @@ import torch
 from earsight import api
 from earsight.corpus.cache import Order as CacheOrder
 from earsight.corpus.cache import cache_on_disk, fingerprint, spans_of
-from earsight.corpus.loader import EvaluationClips, TrainingClips, load
+from earsight.corpus.clips import EvaluationClips, TrainingClips
+from earsight.corpus.loader import load
 from earsight.corpus.store import FileStore, SharedStore
 from earsight.media.types import Limits
 from earsight.training.setup import clip_settings, open_data

@@ -14,17 +14,11 @@ import torch
 
 from earsight.config import AudioConfig, DataConfig, VideoConfig
 from earsight.corpus import loader
+from earsight.corpus.clips import ClipSettings, EvaluationClips, LoaderError, TrainingClips
 from earsight.corpus.demo import render_demo
+from earsight.corpus.heartbeat import Heartbeat
 from earsight.corpus.instances import instances
-from earsight.corpus.loader import (
-    ClipSettings,
-    EvaluationClips,
-    Heartbeat,
-    LoaderError,
-    TrainingClips,
-    check_shared_memory,
-    load,
-)
+from earsight.corpus.loader import check_shared_memory, load
 from earsight.corpus.manifest import read
 from earsight.corpus.sampling import shuffled_partners
 from earsight.corpus.scan import scan

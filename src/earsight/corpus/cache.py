@@ -14,25 +14,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earsight.config import AudioConfig, VideoConfig
 from earsight.corpus.batch import View
+from earsight.corpus.cache_index import SCHEMA, Index, read_index, write_index
 from earsight.corpus.instances import Instances
-from earsight.corpus.keys import key_text, parse_keys
+from earsight.corpus.keys import key_text
 from earsight.corpus.parallel import Lost, each
 from earsight.corpus.sampling import audio_span, video_span
 from earsight.corpus.sources import stack
 from earsight.corpus.store import FileStore, SharedStore, Store
 from earsight.media.keep import FrameKind, Kept, Span, keep, replay
-from earsight.media.picture import Orientation
 from earsight.media.types import AudioRequest, Clip, ClipRequest, Limits, MediaError
-
-SCHEMA = 1
-"""Version of a cache on disk."""
 
 Progress = Callable[[int, int], None]
 Ints = NDArray[np.int64]
@@ -41,43 +37,6 @@ _GRACE = 5.0
 _BYTES_PER_PIXEL = 1.5
 _MEMORY = Path("/proc/meminfo")
 _SHARED_MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Index:
-    """Where the parts of ``N`` instances lie, in the order of their keys.
-
-    Attributes:
-        key: ``(N,)`` uint64, ascending.
-        zero: ``(N,)`` float64, see :class:`Kept`.
-        per_tick: ``(N,)`` float64, likewise.
-        frames: ``(N + 1,)`` int64, where each instance's frames begin among all.
-        first: ``(N,)`` int64, grid place of its first sample.
-        samples: ``(N,)`` int64, how many it has.
-        place: ``(N,)`` int64, where they are stored.
-        tick: ``(F,)`` int64, of all frames.
-        kind: ``(F,)`` int64, places in ``kinds``.
-        offset: ``(F,)`` int64, where a frame is stored.
-        count: ``(F,)`` int64, its bytes.
-        kinds: of frames.
-        reasons: key to why it could not be read.
-        rate: of the samples.
-    """
-
-    key: NDArray[np.uint64]
-    zero: NDArray[np.float64]
-    per_tick: NDArray[np.float64]
-    frames: Ints
-    first: Ints
-    samples: Ints
-    place: Ints
-    tick: Ints
-    kind: Ints
-    offset: Ints
-    count: Ints
-    kinds: tuple[FrameKind, ...]
-    reasons: Mapping[int, str]
-    rate: int
 
 
 class ClipCache:
@@ -217,7 +176,7 @@ def cache_on_disk(order: Order, folder: Path) -> ClipCache:
     target = folder / fingerprint(order.instances, spans)
     if not target.exists():
         _write(order, target)
-    return ClipCache(_read_index(target), FileStore(target / "clips.bin"))
+    return ClipCache(read_index(target), FileStore(target / "clips.bin"))
 
 
 def _write(order: Order, target: Path) -> None:
@@ -237,7 +196,7 @@ def _write(order: Order, target: Path) -> None:
                 index = _fill(store, order)
             finally:
                 store.close()
-            _write_index(part, index)
+            write_index(part, index)
             # Another process may have been faster; then its folder is as good.
             if not target.exists():
                 part.rename(target)
@@ -334,31 +293,6 @@ def _index(found: Mapping[int, _Stored | str], kinds: tuple[FrameKind, ...], rat
         reasons={key: item for key, item in found.items() if isinstance(item, str)},
         rate=rate,
     )
-
-
-def _write_index(folder: Path, index: Index) -> None:
-    arrays = {name: x for name, x in vars(index).items() if isinstance(x, np.ndarray)}
-    np.savez(folder / "index.npz", allow_pickle=False, **arrays)
-    about = {
-        "schema": SCHEMA,
-        "rate": index.rate,
-        "kinds": [asdict(kind) for kind in index.kinds],
-        "reasons": {key_text(key): reason for key, reason in index.reasons.items()},
-    }
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-
-def _read_index(folder: Path) -> Index:
-    about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    kinds = [FrameKind(**(kind | {"turn": Orientation(**kind["turn"])})) for kind in about["kinds"]]
-    reasons: Mapping[str, str] = about["reasons"]
-    with np.load(folder / "index.npz") as arrays:
-        return Index(
-            **{name: arrays[name] for name in arrays},
-            kinds=tuple(kinds),
-            reasons=dict(zip(parse_keys([*reasons]), reasons.values(), strict=True)),
-            rate=int(about["rate"]),
-        )
 
 
 def _free_memory() -> float | None:

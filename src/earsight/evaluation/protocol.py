@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from earsight import random
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch, Failure
+from earsight.corpus.clips import EvaluationClips
 from earsight.corpus.instances import Instances
-from earsight.corpus.loader import EvaluationClips, load
+from earsight.corpus.loader import load
 from earsight.encoders.blocks import has_blocks
 from earsight.evaluation.classify import classify
 from earsight.evaluation.feature_file import feature_path, read_features, write_features

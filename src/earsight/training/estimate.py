@@ -11,7 +11,8 @@ import torch
 
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
-from earsight.corpus.loader import TrainingClips, batch_bytes
+from earsight.corpus.clips import TrainingClips
+from earsight.corpus.loader import batch_bytes
 from earsight.training.loop import Parts, train_step
 from earsight.training.plan import Plan
 

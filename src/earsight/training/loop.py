@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from earsight.config import RunConfig, as_tree
 from earsight.corpus.batch import Batch, Failure
+from earsight.corpus.clips import TrainingClips
 from earsight.corpus.keys import key_text
-from earsight.corpus.loader import TrainingClips, load
+from earsight.corpus.loader import load
 from earsight.encoders.pair import Pair
 from earsight.errors import StoppedError
 from earsight.methods.base import Method, mean_over_ranks

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from earsight.config import METHODS, RunConfig
 from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
+from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
 from earsight.corpus.instances import Instances, instances, missing_files
-from earsight.corpus.loader import ClipSettings, EvaluationClips, load
+from earsight.corpus.loader import load
 from earsight.corpus.manifest import read
 from earsight.corpus.sources import Files, Source
 from earsight.corpus.split import assign, usable
