@@ -20,17 +20,15 @@ from earsight.config import (
     override,
     parse,
     read_yaml,
-    write_yaml,
 )
 from earsight.corpus.av_digits import AvDigits, render_av_digits
-from earsight.corpus.clips import TrainingClips
 from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.errors import StoppedError
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
-from earsight.evaluation.results import Evaluation, versions
+from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row, as_metrics
 from earsight.evaluation.run import (
     Loaded,
@@ -44,39 +42,32 @@ from earsight.studies.design import read_design
 from earsight.studies.run import Show, do_study, plan_study
 from earsight.studies.stages import corpus_digest
 from earsight.studies.summary import Summary, summarise, write_summary
-from earsight.terminal import progress_bar
 from earsight.training.devices import (
     choose_device,
     describe_machine,
     prepare_machine,
+    versions,
     worker_count,
 )
-from earsight.training.distributed import ALONE, Ranks, join_ranks
 from earsight.training.estimate import Estimate, estimate
 from earsight.training.importing import import_avid as import_checkpoint
-from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
-from earsight.training.loop import Loop, Parts
-from earsight.training.origin import Origin, read_origin
+from earsight.training.logging import Log
+from earsight.training.loop import Parts
+from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
 from earsight.training.plan import Plan
 from earsight.training.resume import (
-    check_alike,
-    check_resumable,
     check_settings,
-    last_checkpoint,
 )
-from earsight.training.run_folder import create_run, read_config, save_encoders
+from earsight.training.run import train, training_clips
+from earsight.training.run_folder import read_config
 from earsight.training.setup import (
     Data,
-    blank_inputs,
     build_parts,
-    clip_settings,
     fit_inputs,
     open_data,
 )
-from earsight.training.start import read_start, start_inputs, start_weights
-from earsight.training.targets import class_codes, target_of, with_classes
-from earsight.transforms.inputs import Inputs
+from earsight.training.targets import with_classes
 
 __all__ = [
     "Loaded",
@@ -214,31 +205,6 @@ def dry_run(config: RunConfig) -> Estimate:
     return estimate(config, parts, clips, plan, device, worker_count(config))
 
 
-def training_clips(
-    config: RunConfig, data: Data, plan: Plan, parts: Parts, ranks: Ranks = ALONE
-) -> TrainingClips:
-    """The clips of a run, by number of micro-batch; of each, the part of this rank."""
-    needs, labels = parts.method.needs, None
-    if needs.labels:
-        target = target_of(config)
-        if target is None:
-            raise ValueError(
-                f"method.name: {config.method.name} needs labels; its settings must name the "
-                "column (label), the modality and the classes"
-            )
-        labels = class_codes(data.train, target)
-    return TrainingClips(
-        data.train,
-        clip_settings(config),
-        batch=plan.micro,
-        views=needs.views,
-        labels=labels,
-        rank=ranks.rank,
-        ranks=ranks.size,
-        source=data.source,
-    )
-
-
 def pretrain(
     config: RunConfig,
     run: Path,
@@ -267,86 +233,13 @@ def pretrain(
         StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
         RankError: another process failed, ended or hangs.
     """
-    if resume:
-        _refuse_imported(run)
-    return _run(config, run, resume=resume, quiet=quiet, watch=watch)
+    return train(config, run, resume=resume, quiet=quiet, online=_online, watch=watch)
 
 
-def _run(
-    config: RunConfig,
-    run: Path,
-    *,
-    resume: bool,
-    quiet: bool,
-    online: bool = True,
-    watch: Progress | None = None,
-) -> Mapping[str, float]:
-    """As :func:`pretrain`; without ``online``, nothing is evaluated on the way."""
-    with said_once():
-        require_extras(config.log)
-        device = prepare_machine(config)
-    with join_ranks(device, config.train.rank_timeout) as ranks:
-        data = _open_data(config, quiet or not ranks.is_main)
-        config = with_classes(config, data.train)
-        plan = Plan.of(config, len(data.train), ranks.size)
-        check_alike(config, data.train, ranks)
-        state = _last_state(config, run, data) if resume else None
-        ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
-        log: Log = NoLog()
-        if ranks.is_main:
-            log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
-        try:
-            return _train(config, run, data, plan, device, log, ranks, state, online)
-        finally:
-            log.close()
-
-
-def _open_data(config: RunConfig, quiet: bool) -> Data:
-    """Open the corpus, with a bar where clips have to be decoded into a cache."""
-    if quiet or config.data.cache == "none":
-        return open_data(config)
-    with progress_bar("decoding") as show:
-        return open_data(config, progress=show)
-
-
-def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | None:
-    """The state to go on from, None where the run was stopped before the first was saved."""
-    state = last_checkpoint(run)
-    if state is not None:
-        check_resumable(config, data.train, state)
-    return state
-
-
-def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> None:
-    """Cut what a run has logged past the state that it goes on from."""
-    cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
-    write_yaml(run / "config.yaml", config)
-
-
-def _refuse_imported(run: Path) -> None:
-    """Imported weights must not be trained over.
-
-    Raises:
-        ValueError: the run holds some.
-    """
-    if read_origin(run) is not None:
-        raise ValueError(f"{run} holds imported weights, and no training to resume; evaluate it")
-
-
-def _train(
-    config: RunConfig,
-    run: Path,
-    data: Data,
-    plan: Plan,
-    device: torch.device,
-    log: Log,
-    ranks: Ranks,
-    state: Mapping[str, object] | None,
-    online: bool,
-) -> Mapping[str, float]:
-    _describe(log, config, data, device)
-    parts = _parts(config, run, data, device, log, ranks, fresh=state is None)
-    _describe_division(log, plan, parts, ranks)
+def _online(
+    config: RunConfig, data: Data, parts: Parts, log: Log
+) -> Callable[[int], Mapping[str, float]]:
+    """What evaluates a run under way, and tells its log."""
     evaluator = make_evaluator(config, data, parts.inputs, tell=log.note)
     if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
         log.note(str(evaluator.labels))
@@ -358,85 +251,7 @@ def _train(
         log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
         return figures
 
-    loop = Loop(
-        config=config,
-        parts=parts,
-        clips=training_clips(config, data, plan, parts, ranks),
-        run=run,
-        log=log,
-        device=device,
-        workers=worker_count(config),
-        plan=plan,
-        ranks=ranks,
-        evaluate=evaluate_epoch if online and len(data.held_out) > 1 else None,
-    )
-    if state is not None:
-        loop.load(state)
-        log.note(f"goes on from step {loop.step} of {plan.steps}")
-    del state
-    loop.fit()
-    ranks.on_main(lambda: save_encoders(run, parts.model, parts.inputs, config))
-    log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
-    return loop.figures
-
-
-def _parts(
-    config: RunConfig,
-    run: Path,
-    data: Data,
-    device: torch.device,
-    log: Log,
-    ranks: Ranks,
-    *,
-    fresh: bool,
-) -> Parts:
-    """What is trained: as it starts (``fresh``), or for a saved state to be put in."""
-    size = len(data.train)
-    if not fresh:
-        return build_parts(config, blank_inputs(config), size, device, ranks)
-    start = read_start(config, run)
-    inputs = start_inputs(config, start)
-    if inputs is None:
-        inputs = _fitted_inputs(config, data, ranks)
-        log.note(f"statistics of sound taken over {inputs.clips} clips")
-    parts = build_parts(config, inputs, size, device, ranks)
-    if start is not None:
-        taken = start_weights(config, parts.model, start)
-        log.note(f"starts from {start.run}: {', '.join(taken)}")
-    return parts
-
-
-def _fitted_inputs(config: RunConfig, data: Data, ranks: Ranks) -> Inputs:
-    """Inputs with statistics taken on rank 0, the same on all."""
-    state = ranks.on_main(lambda: fit_inputs(config, data, worker_count(config)).state())
-    return Inputs.from_state(state)
-
-
-def _describe_division(log: Log, plan: Plan, parts: Parts, ranks: Ranks) -> None:
-    """What batch norm and each query see, which several processes or micro-batches decide."""
-    if ranks.size > 1:
-        log.note(
-            f"{ranks.size} processes: each takes {plan.micro // ranks.size} of the {plan.micro} "
-            "clips of a micro-batch, and its batch norm sees these"
-        )
-    if about := parts.method.describe():
-        log.note(about)
-
-
-def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> None:
-    log.note(", ".join(f"{name} {number}" for name, number in versions().items()))
-    log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
-    left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)
-    log.note(
-        f"{config.data.corpus}: {len(data.train)} instances to train on, {len(data.held_out)} held "
-        f"out by {data.split}" + (f"; left out: {left_out}" if left_out else "")
-    )
-    late = [epoch for epoch in config.optimizer.milestones if epoch >= config.train.epochs]
-    if late:
-        log.note(
-            f"optimizer.milestones: {late} come after the last epoch and change nothing; "
-            f"a run of {config.train.epochs} epochs may want others"
-        )
+    return evaluate_epoch
 
 
 def summary(figures: Mapping[str, float]) -> str:
@@ -497,9 +312,9 @@ def finetune(
         check_settings(as_tree(read_config(folder)), config)
     finished = (folder / "encoders.safetensors").exists()
     if not finished:
-        online = bool(config.evaluation.every)
+        online = _online if config.evaluation.every else None
         try:
-            _run(config, folder, resume=begun, quiet=quiet, online=online)
+            train(config, folder, resume=begun, quiet=quiet, online=online)
         except StoppedError as stopped:
             text = f"{stopped} (here: give the same command again)"
             raise StoppedError(stopped.signal, text) from stopped

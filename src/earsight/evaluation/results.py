@@ -7,7 +7,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from earsight.evaluation.rows import Row
-from earsight.version import __version__
+from earsight.training.devices import versions
 
 SCHEMA = 1
 """Version of the evaluation file."""
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes an evaluation."""
-    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
-    return {"earsight": __version__, "python": platform.python_version(), **packages}
 
 
 def machine() -> str:

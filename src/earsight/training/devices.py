@@ -4,12 +4,14 @@ import ctypes
 import os
 import platform
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from earsight.config import RunConfig
 from earsight.training.place import claim_gpu, place
+from earsight.version import __version__
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -112,3 +114,9 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
     return described
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes a run or an evaluation."""
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
+    return {"earsight": __version__, "python": platform.python_version(), **packages}

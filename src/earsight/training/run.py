@@ -1,0 +1,238 @@
+"""A run from its configuration to its encoders: corpus, parts, loop, files."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earsight.config import RunConfig, write_yaml
+from earsight.corpus.clips import TrainingClips
+from earsight.terminal import progress_bar
+from earsight.training.devices import describe_machine, prepare_machine, versions, worker_count
+from earsight.training.distributed import ALONE, Ranks, join_ranks
+from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
+from earsight.training.loop import Evaluate, Loop, Parts
+from earsight.training.origin import read_origin
+from earsight.training.place import said_once
+from earsight.training.plan import Plan
+from earsight.training.resume import check_alike, check_resumable, last_checkpoint
+from earsight.training.run_folder import create_run, save_encoders
+from earsight.training.setup import (
+    Data,
+    blank_inputs,
+    build_parts,
+    clip_settings,
+    fit_inputs,
+    open_data,
+)
+from earsight.training.start import read_start, start_inputs, start_weights
+from earsight.training.targets import class_codes, target_of, with_classes
+from earsight.transforms.inputs import Inputs
+
+Progress = Callable[[int, int], None]
+
+
+def training_clips(
+    config: RunConfig, data: Data, plan: Plan, parts: Parts, ranks: Ranks = ALONE
+) -> TrainingClips:
+    """The clips of a run, by number of micro-batch; of each, the part of this rank."""
+    needs, labels = parts.method.needs, None
+    if needs.labels:
+        target = target_of(config)
+        if target is None:
+            raise ValueError(
+                f"method.name: {config.method.name} needs labels; its settings must name the "
+                "column (label), the modality and the classes"
+            )
+        labels = class_codes(data.train, target)
+    return TrainingClips(
+        data.train,
+        clip_settings(config),
+        batch=plan.micro,
+        views=needs.views,
+        labels=labels,
+        rank=ranks.rank,
+        ranks=ranks.size,
+        source=data.source,
+    )
+
+
+Online = Callable[[RunConfig, Data, Parts, Log], Evaluate]
+"""Makes what evaluates a run under way."""
+
+
+def train(
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    online: Online | None = None,
+    watch: Progress | None = None,
+) -> Mapping[str, float]:
+    """Train a run to its end, from the start or from its last checkpoint.
+
+    Args:
+        config: the run's settings.
+        run: its folder.
+        resume: go on from its last checkpoint.
+        quiet: show nothing.
+        online: makes what is called where an evaluation is due; None to evaluate nothing.
+        watch: told of steps done and of how many, now and then.
+
+    Returns:
+        The figures of the last evaluation, by name.
+
+    Raises:
+        ValueError: settings, corpus or run folder cannot be used.
+        StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
+        RankError: another process failed, ended or hangs.
+    """
+    if resume:
+        _refuse_imported(run)
+    with said_once():
+        require_extras(config.log)
+        device = prepare_machine(config)
+    with join_ranks(device, config.train.rank_timeout) as ranks:
+        data = _open_data(config, quiet or not ranks.is_main)
+        config = with_classes(config, data.train)
+        plan = Plan.of(config, len(data.train), ranks.size)
+        check_alike(config, data.train, ranks)
+        state = _last_state(config, run, data) if resume else None
+        ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
+        log: Log = NoLog()
+        if ranks.is_main:
+            log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
+        try:
+            return _train(config, run, data, plan, device, log, ranks, state, online)
+        finally:
+            log.close()
+
+
+def _open_data(config: RunConfig, quiet: bool) -> Data:
+    """Open the corpus, with a bar where clips have to be decoded into a cache."""
+    if quiet or config.data.cache == "none":
+        return open_data(config)
+    with progress_bar("decoding") as show:
+        return open_data(config, progress=show)
+
+
+def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | None:
+    """The state to go on from, None where the run was stopped before the first was saved."""
+    state = last_checkpoint(run)
+    if state is not None:
+        check_resumable(config, data.train, state)
+    return state
+
+
+def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> None:
+    """Cut what a run has logged past the state that it goes on from."""
+    cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
+    write_yaml(run / "config.yaml", config)
+
+
+def _refuse_imported(run: Path) -> None:
+    """Imported weights must not be trained over.
+
+    Raises:
+        ValueError: the run holds some.
+    """
+    if read_origin(run) is not None:
+        raise ValueError(f"{run} holds imported weights, and no training to resume; evaluate it")
+
+
+def _train(
+    config: RunConfig,
+    run: Path,
+    data: Data,
+    plan: Plan,
+    device: torch.device,
+    log: Log,
+    ranks: Ranks,
+    state: Mapping[str, object] | None,
+    online: Online | None,
+) -> Mapping[str, float]:
+    _describe(log, config, data, device)
+    parts = _parts(config, run, data, device, log, ranks, fresh=state is None)
+    _describe_division(log, plan, parts, ranks)
+    evaluate = online(config, data, parts, log) if online and len(data.held_out) > 1 else None
+    loop = Loop(
+        config=config,
+        parts=parts,
+        clips=training_clips(config, data, plan, parts, ranks),
+        run=run,
+        log=log,
+        device=device,
+        workers=worker_count(config),
+        plan=plan,
+        ranks=ranks,
+        evaluate=evaluate,
+    )
+    if state is not None:
+        loop.load(state)
+        log.note(f"goes on from step {loop.step} of {plan.steps}")
+    del state
+    loop.fit()
+    ranks.on_main(lambda: save_encoders(run, parts.model, parts.inputs, config))
+    log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
+    return loop.figures
+
+
+def _parts(
+    config: RunConfig,
+    run: Path,
+    data: Data,
+    device: torch.device,
+    log: Log,
+    ranks: Ranks,
+    *,
+    fresh: bool,
+) -> Parts:
+    """What is trained: as it starts (``fresh``), or for a saved state to be put in."""
+    size = len(data.train)
+    if not fresh:
+        return build_parts(config, blank_inputs(config), size, device, ranks)
+    start = read_start(config, run)
+    inputs = start_inputs(config, start)
+    if inputs is None:
+        inputs = _fitted_inputs(config, data, ranks)
+        log.note(f"statistics of sound taken over {inputs.clips} clips")
+    parts = build_parts(config, inputs, size, device, ranks)
+    if start is not None:
+        taken = start_weights(config, parts.model, start)
+        log.note(f"starts from {start.run}: {', '.join(taken)}")
+    return parts
+
+
+def _fitted_inputs(config: RunConfig, data: Data, ranks: Ranks) -> Inputs:
+    """Inputs with statistics taken on rank 0, the same on all."""
+    state = ranks.on_main(lambda: fit_inputs(config, data, worker_count(config)).state())
+    return Inputs.from_state(state)
+
+
+def _describe_division(log: Log, plan: Plan, parts: Parts, ranks: Ranks) -> None:
+    """What batch norm and each query see, which several processes or micro-batches decide."""
+    if ranks.size > 1:
+        log.note(
+            f"{ranks.size} processes: each takes {plan.micro // ranks.size} of the {plan.micro} "
+            "clips of a micro-batch, and its batch norm sees these"
+        )
+    if about := parts.method.describe():
+        log.note(about)
+
+
+def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> None:
+    log.note(", ".join(f"{name} {number}" for name, number in versions().items()))
+    log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
+    left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)
+    log.note(
+        f"{config.data.corpus}: {len(data.train)} instances to train on, {len(data.held_out)} held "
+        f"out by {data.split}" + (f"; left out: {left_out}" if left_out else "")
+    )
+    late = [epoch for epoch in config.optimizer.milestones if epoch >= config.train.epochs]
+    if late:
+        log.note(
+            f"optimizer.milestones: {late} come after the last epoch and change nothing; "
+            f"a run of {config.train.epochs} epochs may want others"
+        )
