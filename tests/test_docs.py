@@ -114,7 +114,7 @@ def test_commands_of_a_page(page, place, tmp_path):
             assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("name", ["settings", "benchmarks"])
+@pytest.mark.parametrize("name", ["settings", "benchmarks", "results"])
 def test_generated_pages_are_up_to_date(name):
     code = (
         f"import sys; sys.path.insert(0, 'docs'); import make_{name} as m; print(m.page(), end='')"

@@ -15,6 +15,7 @@ __all__ = [
     "load_run",
     "pretrain",
     "scan",
+    "study",
 ]
 
 

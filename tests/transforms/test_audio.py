@@ -78,7 +78,8 @@ def test_spectrogram_equals_the_oracle(
     for n in range(2):
         expected = oracle(wave[n].numpy(), config)[: shape[0]]
         quiet = expected < -60  # float32 rounding of the loud bins reaches into these
-        np.testing.assert_allclose(made[n, 0].numpy()[~quiet], expected[~quiet], atol=1e-3)
+        # In float32; the last digits are those of the processor's Fourier transform.
+        np.testing.assert_allclose(made[n, 0].numpy()[~quiet], expected[~quiet], atol=2e-3)
         np.testing.assert_allclose(
             10 ** (made[n, 0].numpy() / 10), 10 ** (expected / 10), rtol=1e-4, atol=1e-8
         )
