@@ -66,6 +66,7 @@ def test_batches_carry_the_classes_of_their_rows(corpus, small):
     config = with_classes(config, data.train)
     parts = loop_module.Parts(
         model=None,
+        wrapped=None,
         method=build_method(config, len(data.train), CPU),
         inputs=None,
         optimizer=None,
