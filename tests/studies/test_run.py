@@ -12,6 +12,7 @@ import time
 import pytest
 
 from earsight import api
+from earsight.config import ConfigError
 from earsight.evaluation.rows import Row
 from earsight.studies.design import parse_design, read_design
 from earsight.studies.run import BudgetOverError, do_study, is_made, needed, plan_study
@@ -142,6 +143,31 @@ def test_a_changed_default_is_noticed(plan, tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         read_outcome(tmp_path, job)
+
+
+def test_arms_change_evaluations_too(tmp_path):
+    tuned = {
+        "do": "evaluate",
+        "of": "train",
+        "task": "finetune",
+        "options": {"modality": "video", "label": "{label}", "share": 0.1},
+    }
+    own = {
+        "arms": {"pretrained": {}, "scratch": {"tuned": ["scratch=true", "evaluation.clips=2"]}},
+        "stages": {"train": {"do": "pretrain"}, "tuned": tuned},
+        "report": [{"name": "x", "stage": "tuned", "row": "y"}],
+        "claims": [],
+    }
+    made = plan_study(parse_design(DESIGN | own), tmp_path / "c.parquet", "d", seeds=1)
+    first, second = (made.jobs[arm, 7, "tuned"] for arm in ("pretrained", "scratch"))
+    assert first.stage.options == {"modality": "video", "label": "shape", "share": 0.1}
+    assert second.stage.options == {**first.stage.options, "scratch": True}
+    assert second.stage.settings == ("evaluation.clips=2",)
+    assert first.after.key == second.after.key
+    assert first.key != second.key
+    two = parse_design(DESIGN | own | {"labels": ["shape", "material"]})
+    with pytest.raises(ConfigError, match="learns one label"):
+        plan_study(two, tmp_path / "c.parquet", "d", seeds=1)
 
 
 def test_free_settings_decide_nothing(tmp_path):

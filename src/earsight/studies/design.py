@@ -14,7 +14,8 @@ from earsight.config import ConfigError, read_yaml
 
 _FOLDER = Path(__file__).parent
 _STRICT = ConfigDict(extra="forbid")
-_LABEL = "{label}"
+LABEL = "{label}"
+"""Stands for each of a study's labels."""
 
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
@@ -114,7 +115,7 @@ class Design:
         labels: label columns that ``{label}`` stands for.
         first_seed: seeds count from here.
         seeds: how many are run unless told otherwise.
-        arms: name to the settings by which it varies, per stage.
+        arms: name to what it changes, per stage: settings, and options of evaluations.
         stages: in the order in which they are done.
         report: figures.
         claims: about them.
@@ -141,8 +142,14 @@ class Design:
                 yield f"stages.{name}.of: no stage {stage.of!r} comes before it"
             seen.append(name)
         for arm, changes in self.arms.items():
-            unknown = [name for name in changes if name not in self.stages]
-            yield from (f"arms.{arm}.{name}: is no stage" for name in unknown)
+            for name, given in changes.items():
+                if name not in self.stages:
+                    yield f"arms.{arm}.{name}: is no stage"
+                elif self.stages[name].task != "finetune":
+                    plain = [text for text in given if "." not in text.partition("=")[0]]
+                    allowed = self.stages[name].do != "evaluate" and {"seed", "device", "threads"}
+                    wrong = [t for t in plain if not allowed or t.partition("=")[0] not in allowed]
+                    yield from (f"arms.{arm}.{name}: {t!r} is no setting" for t in wrong)
         names = {report.name for report in self.report}
         for report in self.report:
             if report.stage not in self.stages or self.stages[report.stage].do != "evaluate":
@@ -207,9 +214,9 @@ def parse_design(tree: Mapping[str, Any]) -> Design:
 
 def expanded(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[str, ...]]:
     """Texts with each label in the place of ``{label}``; once where none has that place."""
-    if not any(_LABEL in text for text in texts):
+    if not any(LABEL in text for text in texts):
         return [tuple(texts)]
-    return [tuple(text.replace(_LABEL, label) for text in texts) for label in labels]
+    return [tuple(text.replace(LABEL, label) for text in texts) for label in labels]
 
 
 def reports(design: Design) -> list[Report]:

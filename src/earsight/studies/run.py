@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import yaml
+
 from earsight import presets
-from earsight.config import RunConfig, as_tree, override, parse
+from earsight.config import ConfigError, RunConfig, as_tree, override, parse
 from earsight.errors import RunError
 from earsight.evaluation.rows import Row
-from earsight.studies.design import Design
+from earsight.studies.design import LABEL, Design, Stage
 from earsight.studies.stages import (
     Job,
     Outcome,
@@ -91,6 +93,7 @@ def plan_study(
             for name, stage in design.stages.items():
                 after = jobs[arm, seed, stage.of] if stage.of else None
                 if stage.do == "evaluate" and after is not None:
+                    stage = about_label(varied(stage, changes.get(name, ())), design.labels)
                     config = after.config
                 else:
                     shared = (*design.settings, *stage.settings, *changes.get(name, ()), *settings)
@@ -98,6 +101,34 @@ def plan_study(
                     config = parse(override(presets.load(design.preset), [*shared, *own]))
                 jobs[arm, seed, name] = make_job(name, stage, config, corpus, after)
     return Plan(design=design, seeds=chosen, jobs=jobs)
+
+
+def varied(stage: Stage, changes: Sequence[str]) -> Stage:
+    """An evaluation as an arm changes it: ``section.name=value``, or ``option=value``."""
+    options = {}
+    settings = list(stage.settings)
+    for change in changes:
+        name, _, value = change.partition("=")
+        if "." in name:
+            settings.append(change)
+        else:
+            options[name] = yaml.safe_load(value)
+    return replace(stage, settings=tuple(settings), options={**stage.options, **options})
+
+
+def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
+    """An evaluation with the study's label in the place of ``{label}`` in its options.
+
+    Raises:
+        ConfigError: there is not exactly one.
+    """
+    options = {
+        name: value.replace(LABEL, labels[0]) if isinstance(value, str) and labels else value
+        for name, value in stage.options.items()
+    }
+    if options != stage.options and len(labels) != 1:
+        raise ConfigError(["labels: this study learns one label; name one with --labels"])
+    return replace(stage, options=options)
 
 
 def do_study(
