@@ -24,5 +24,6 @@ def test_training_and_evaluation_run_on_real_files(small, tmp_path):
     assert {row.modality for row in rows if row.task == "retrieve"} == {
         "video-audio",
         "audio-video",
+        "both",
     }
     assert "failures" in (run / "metrics.jsonl").read_text()
