@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import DATA, Target, arguments, finish
+from common import Target, arguments, av_digits, finish
 from earsight import api
 from earsight.training.setup import open_data
 
@@ -44,16 +44,11 @@ def losses(run: Path) -> list[float]:
 def main() -> int:
     """Train in turns, and compare."""
     options = arguments(__doc__ or "")
-    media = DATA / "av-digits"
-    if not media.is_dir():
-        print(f"{media} is missing: nothing measured")
-        return 1
     turns, epochs = (1, 1) if options.quick else (TURNS, EPOCHS)
     times: dict[str, list[float]] = {"files": [], "cache": []}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        corpus = place / "corpus.parquet"
-        api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
+        corpus = av_digits(place)
         began = time.monotonic()
         open_data(api.configure("tiny", settings=[f"data.corpus={corpus}", "data.cache=disk"]))
         filled = time.monotonic() - began

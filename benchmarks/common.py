@@ -13,10 +13,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from earsight import api
+
 SCHEMA = 1
 """Version of the JSON that benchmarks write."""
 
 DATA = Path(__file__).parents[1] / "../shared/data"
+
+
+def av_digits(folder: Path) -> Path:
+    """The manifest of av-digits, scanned into ``folder``; ends the process where it is missing."""
+    media = DATA / "av-digits"
+    if not media.is_dir():
+        sys.exit(f"{media} is missing: nothing measured")
+    corpus = folder / "corpus.parquet"
+    api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
+    return corpus
 
 
 @dataclass(frozen=True, kw_only=True)

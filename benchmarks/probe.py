@@ -13,18 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import DATA, Target, arguments, finish
+from common import Target, arguments, av_digits, finish
 from earsight import api
 from earsight.training.devices import cores
 
-CORPUS = DATA / "av-digits"
 SIDES = {"one block": "[4]", "four blocks": "[1, 2, 3, 4]"}
 
 
 def trained(folder: Path, epochs: int) -> Path:
     """A run of a few epochs on the digits."""
-    corpus = folder / "corpus.parquet"
-    api.scan([str(CORPUS)], corpus, labels=CORPUS / "labels.csv", group_by="image")
+    corpus = av_digits(folder)
     settings = [f"data.corpus={corpus}", f"train.epochs={epochs}", f"data.workers={cores()}"]
     settings += ["evaluation.tasks=[geometry]", "optimizer.milestones=[2]"]
     api.pretrain(api.configure("tiny", settings=settings), folder / "run", quiet=True)
@@ -41,10 +39,8 @@ def probed(run: Path, blocks: str, samples: int) -> tuple[float, list[dict[str, 
 
 
 def main() -> int:
+    """Probe in turns, and compare."""
     args = arguments(__doc__ or "")
-    if not CORPUS.exists():
-        print(f"{CORPUS} is missing; this benchmark needs that folder")
-        return 1
     samples = 500 if args.quick else 2000
     taken: dict[str, list[float]] = {name: [] for name in SIDES}
     rows: dict[str, list[dict[str, object]]] = {}

@@ -12,8 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import DATA, Target, arguments, finish, median
-from earsight import api
+from common import Target, arguments, av_digits, finish, median
 
 CLIPS = 32
 """Clips per process and step."""
@@ -57,10 +56,6 @@ def speed(processes: int, cores: list[int], corpus: Path, steps: int) -> float:
 def main() -> int:
     """Measure both sides in turns."""
     options = arguments(__doc__ or "")
-    media = DATA / "av-digits"
-    if not media.is_dir():
-        print(f"{media} is missing: nothing measured")
-        return 1
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         print("this benchmark needs two cores")
@@ -68,8 +63,7 @@ def main() -> int:
     rounds, steps = (1, 50) if options.quick else (5, 150)
     speeds: dict[str, list[float]] = {"one": [], "two": []}
     with tempfile.TemporaryDirectory() as place:
-        corpus = Path(place) / "corpus.parquet"
-        api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
+        corpus = av_digits(Path(place))
         for number in range(rounds):
             # Either core in turn: they need not be alike.
             speeds["one"].append(speed(1, [cores[number % 2]], corpus, steps))

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import DATA, Target, arguments, finish, machine
+from common import Target, arguments, av_digits, finish, machine
 from earsight import api
 from earsight.evaluation.rows import Row
 from earsight.training.setup import open_data
@@ -97,17 +97,12 @@ def targets_of(cross: dict[str, Any], self_: dict[str, Any]) -> list[Target]:
 def main() -> int:
     """Run every seed with both variants."""
     options = arguments(__doc__ or "")
-    media = DATA / "av-digits"
-    if not media.is_dir():
-        print(f"{media} is missing: nothing measured")
-        return 1
     targets: list[Target] = []
     runs = []
     kept = options.json.with_suffix("")
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        corpus = Path(place) / "corpus.parquet"
-        api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
+        corpus = av_digits(Path(place))
         open_data(api.configure("tiny", settings=[f"data.corpus={corpus}", "data.cache=disk"]))
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
             for seed in SEEDS[:1] if options.quick else SEEDS:
