@@ -37,7 +37,9 @@ def _panel(panel: Axes, name: str, figures: Sequence[Figure]) -> None:
     scale = 100 if is_share(figures[0].metric) else 1
     for at, figure in enumerate(figures):
         found = figure.estimate
-        panel.plot([scale * x for x in figure.values], [at] * found.n, "o", ms=3, color=_SEED, zorder=3)
+        panel.plot(
+            [scale * x for x in figure.values], [at] * found.n, "o", ms=3, color=_SEED, zorder=3
+        )
         if found.low is not None and found.high is not None:
             panel.plot([scale * found.low, scale * found.high], [at, at], color=_MEAN, lw=2)
         panel.plot([scale * found.mean], [at], "D", ms=5, color=_MEAN)
