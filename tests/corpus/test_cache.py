@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from earsight import api
+from earsight.corpus import demo
 from earsight.corpus.cache import Order as CacheOrder
 from earsight.corpus.cache import cache_on_disk, fingerprint, spans_of
 from earsight.corpus.clips import EvaluationClips, TrainingClips
@@ -28,6 +29,23 @@ def config_of(corpus, small, *settings):
 def batches(config, data, *, workers=0):
     clips = TrainingClips(data.train, clip_settings(config), batch=5, views=2, source=data.source)
     return list(load(clips, range(BATCHES), config.data, workers=workers))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """Sound without noise bands, which is the same wherever decoding begins."""
+    folder = tmp_path_factory.mktemp("videos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "ENCODING", replace(demo.ENCODING, audio_noise=False))
+        demo.render_demo(folder, clips=32, held_out=12, seed=0, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(media, tmp_path_factory):
+    manifest = tmp_path_factory.mktemp("corpus") / "corpus.parquet"
+    api.scan([str(media)], manifest, labels=media / "labels.csv", workers=0)
+    return manifest
 
 
 @pytest.fixture(scope="module")

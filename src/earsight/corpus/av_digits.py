@@ -40,6 +40,7 @@ ENCODING = Encoding(
     crf=34,
     audio_bits=16_000,
     audio_coder="twoloop",
+    audio_noise=False,
 )
 
 

@@ -22,6 +22,8 @@ class Encoding:
         crf: constant rate factor of libx264: the higher, the coarser.
         audio_bits: of the sound, per second.
         audio_coder: of libav's AAC: ``fast`` takes a quarter of the time of ``twoloop``.
+        audio_noise: let AAC fill bands with noise, which decoders draw as they go: what is heard
+            then depends a little on where decoding began.
     """
 
     fps: int
@@ -32,6 +34,7 @@ class Encoding:
     crf: int
     audio_bits: int
     audio_coder: str
+    audio_noise: bool
 
 
 def write_clip(
@@ -58,8 +61,7 @@ def write_clip(
         video = container.add_stream("libx264", rate=fps, options=options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.thread_count = 1
-        # Bands filled with noise (PNS) would not sound the same wherever decoding begins.
-        coder = {"aac_coder": encoding.audio_coder, "aac_pns": "0"}
+        coder = {"aac_coder": encoding.audio_coder, "aac_pns": str(int(encoding.audio_noise))}
         audio = container.add_stream("aac", rate=rate, layout="mono", options=coder)
         audio.bit_rate = encoding.audio_bits
         for number, planes in enumerate(to_yuv420(pictures)):

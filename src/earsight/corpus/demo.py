@@ -30,6 +30,7 @@ ENCODING = Encoding(
     crf=24,
     audio_bits=64_000,
     audio_coder="fast",
+    audio_noise=True,
 )
 
 
