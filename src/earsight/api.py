@@ -39,11 +39,13 @@ from earsight.evaluation.run import (
     make_evaluator,
 )
 from earsight.studies.design import read_design
-from earsight.studies.run import Show, do_study, plan_study
+from earsight.studies.progress import Show
+from earsight.studies.run import do_study, plan_study
 from earsight.studies.stages import corpus_digest
 from earsight.studies.summary import Summary, summarise, write_summary
 from earsight.training.devices import (
     choose_device,
+    cores,
     describe_machine,
     prepare_machine,
     versions,
@@ -324,13 +326,18 @@ def finetune(
 
 @dataclass(frozen=True, kw_only=True)
 class _Engine:
-    """What does the stages of a study: the functions of this module."""
+    """What does the stages of a study: the functions of this module.
+
+    ``threads`` is what each run takes where its settings leave it open (0).
+    """
 
     device: torch.device
+    threads: int
 
     def pretrain(
         self, config: RunConfig, run: Path, *, resume: bool, watch: Callable[[int, int], None]
     ) -> None:
+        config = replace(config, threads=config.threads or self.threads)
         pretrain(config, run, resume=resume, quiet=True, watch=watch)
 
     def evaluate(
@@ -354,6 +361,7 @@ def study(
     home: Path = Path("studies"),
     seeds: int | None = None,
     budget: float | None = None,
+    jobs: int = 1,
     labels: Sequence[str] = (),
     settings: Sequence[str] = (),
     show: Show | None = None,
@@ -367,6 +375,8 @@ def study(
             studies share, in ``stages/``, and runs in ``runs/``.
         seeds: how many; by default as many as the study says.
         budget: minutes after which nothing more is done.
+        jobs: stages that are done at once, each in a process of its own if it is more than one; a
+            script then needs its work below ``if __name__ == "__main__":``.
         labels: label columns to look at, instead of the study's.
         settings: changes to the settings of all stages that train.
         show: told of progress.
@@ -389,11 +399,14 @@ def study(
         )
     digest = corpus_digest(manifest)
     count = design.seeds if seeds is None else seeds
-    if count < 1:
-        raise ValueError("seeds: must be at least 1")
+    if count < 1 or jobs < 1:
+        raise ValueError("seeds and jobs: must be at least 1")
     plan = plan_study(design, corpus, digest, seeds=count, settings=settings)
-    engine = _Engine(device=choose_device(next(iter(plan.jobs.values())).config.device))
-    outcomes = do_study(plan, home, engine, until=until, show=show)
+    engine = _Engine(
+        device=choose_device(next(iter(plan.jobs.values())).config.device),
+        threads=max(1, cores() // jobs) if jobs > 1 else 0,
+    )
+    outcomes = do_study(plan, home, engine, jobs=jobs, until=until, show=show)
     summary = summarise(plan, outcomes, digest)
     write_summary(home, summary)
     return summary

@@ -354,7 +354,7 @@ class Study:
     """
 
     name: Positional[str]
-    """variants, negatives, shuffled, or a YAML file of your own."""
+    """variants, negatives, shuffled, fine-tuning, or a YAML file of your own."""
     corpus: Path
     """The manifest of a labelled corpus."""
     output: Annotated[Path, arg(aliases=["-o"])] = Path("studies")
@@ -363,6 +363,8 @@ class Study:
     """How many seeds (default: as many as the study says)."""
     budget: float | None = None
     """Minutes after which to stop; the same command goes on."""
+    jobs: Annotated[int, arg(aliases=["-j"])] = 1
+    """Stages done at once; divides the cores among them where threads is 0."""
     labels: tuple[str, ...] = ()
     """Label columns to look at, instead of the study's."""
     settings: Settings = ()
@@ -383,6 +385,7 @@ class Study:
                 home=self.output,
                 seeds=self.seeds,
                 budget=self.budget,
+                jobs=self.jobs,
                 labels=self.labels,
                 settings=self.settings,
                 show=show,

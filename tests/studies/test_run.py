@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,8 @@ from earsight import api
 from earsight.config import ConfigError
 from earsight.evaluation.rows import Row
 from earsight.studies.design import parse_design, read_design
-from earsight.studies.run import BudgetOverError, do_study, is_made, needed, plan_study
+from earsight.studies.progress import BudgetOverError
+from earsight.studies.run import do_study, is_made, needed, plan_study
 from earsight.studies.stages import outcome_path, read_outcome
 from earsight.studies.summary import read_summary, summarise, write_summary
 from earsight.studies.tables import figure_table, finding_table, format_summary, markdown
@@ -186,7 +188,7 @@ def test_a_budget_ends_it_and_it_goes_on(plan, tmp_path):
         do_study(plan, tmp_path, Pretend(), until=time.monotonic() - 1)
     shown = []
     do_study(plan, tmp_path, Pretend(), show=lambda done, of, what: shown.append((done, of, what)))
-    assert shown[0] == (1 / 3, 24, "seed 7, train")
+    assert shown[:2] == [(0.0, 24, "seed 7, train"), (1 / 3, 24, "seed 7, train")]
     assert [done for done, _, _ in shown] == sorted(done for done, _, _ in shown)
 
 
@@ -249,26 +251,83 @@ def own(tmp_path, small):
     return path
 
 
+def command(own, corpus, home, *more):
+    own_command = [sys.executable, "-m", "earsight", "study", str(own), "--corpus", str(corpus)]
+    return [*own_command, "-o", str(home), "--json", *more]
+
+
 def test_a_study_killed_at_random_points_ends_alike(own, corpus, tmp_path):
     api.study(str(own), corpus, home=tmp_path / "whole")
-    command = [
-        sys.executable, "-m", "earsight", "study", str(own), "--corpus", str(corpus),
-        "-o", str(tmp_path / "killed"), "--json",
-    ]  # fmt: skip
     draw = random.Random(5)
     kills = 0
     while kills < 20:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as process:
+        again = command(own, corpus, tmp_path / "killed", "--jobs", "21"[kills % 2])
+        with subprocess.Popen(again, stdout=subprocess.PIPE, env=os.environ) as process:
             try:
                 process.wait(timeout=3 + (2 + kills) * draw.random())
                 break
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(signal.SIGTERM if kills % 3 else signal.SIGKILL)
                 kills += 1
     assert process.returncode == 0
     assert kills >= 1
     whole, killed = (tmp_path / name / "own.json" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
+
+
+def children(pid):
+    """Processes that a process has started, and those that they have."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    own_children = [int(child) for task in tasks for child in task.read_text().split()]
+    return own_children + [grandchild for child in own_children for grandchild in children(child)]
+
+
+def wait_for_two_runs(process, home):
+    while sum('"train"' in path.read_text() for path in home.glob("runs/*/metrics.jsonl")) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+
+
+def test_jobs_side_by_side_stop_together(own, corpus, tmp_path):
+    slow = ("--jobs", "2", "train.epochs=4000")
+    again = command(own, corpus, tmp_path, *slow)
+    with subprocess.Popen(again, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        wait_for_two_runs(process, tmp_path)
+        started = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.decode().strip() == "earsight: stopped by SIGTERM; the same command goes on"
+    assert len(started) >= 2
+    for _ in range(50):
+        if not (left := [pid for pid in started if Path(f"/proc/{pid}").exists()]):
+            break
+        time.sleep(0.1)
+    assert not left
+    assert len(list(tmp_path.glob("runs/*/checkpoints/*.pt"))) >= 2
+
+
+def test_a_job_that_fails_among_others_says_why(own, corpus, tmp_path):
+    text = own.read_text().replace("method.negatives=4", "train.batch=5000")
+    own.write_text(text)
+    with pytest.raises(ValueError, match=r"seed 3, train: the corpus has 32 usable"):
+        api.study(str(own), corpus, home=tmp_path, jobs=2)
+
+
+def test_a_job_whose_process_is_killed_says_so(own, corpus, tmp_path):
+    again = command(own, corpus, tmp_path, "--jobs", "2", "train.epochs=4000")
+    with subprocess.Popen(again, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        wait_for_two_runs(process, tmp_path)
+        trainers = [
+            pid
+            for pid in children(process.pid)
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(trainers[0], signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"its process ended with code -9" in said
+    assert b"--jobs 1" in said
 
 
 def test_labels_that_the_corpus_lacks_are_named(corpus, tmp_path):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +11,10 @@ import yaml
 
 from earsight import presets
 from earsight.config import ConfigError, RunConfig, as_tree, override, parse
-from earsight.errors import RunError
 from earsight.evaluation.rows import Row
 from earsight.studies.design import LABEL, Design, Stage
+from earsight.studies.progress import Progress, Show
+from earsight.studies.side_by_side import side_by_side
 from earsight.studies.stages import (
     Job,
     Outcome,
@@ -21,13 +23,6 @@ from earsight.studies.stages import (
     run_folder,
     write_outcome,
 )
-
-Show = Callable[[float, int, str], None]
-"""Told of stages done (a part counts for a stage under way), of how many, and what is done."""
-
-
-class BudgetOverError(RunError):
-    """The time is over; the same command goes on."""
 
 
 class Engine(Protocol):
@@ -132,7 +127,13 @@ def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
 
 
 def do_study(
-    plan: Plan, home: Path, engine: Engine, *, until: float | None = None, show: Show | None = None
+    plan: Plan,
+    home: Path,
+    engine: Engine,
+    *,
+    jobs: int = 1,
+    until: float | None = None,
+    show: Show | None = None,
 ) -> dict[str, Outcome]:
     """Do what is not done yet; outcomes by key.
 
@@ -141,7 +142,8 @@ def do_study(
     Args:
         plan: the jobs.
         home: the folder of all studies.
-        engine: does the work.
+        engine: does the work; with several jobs at once it is sent to other processes.
+        jobs: how many are done at once, each in a process of its own unless it is one.
         until: time (:func:`time.monotonic`) after which nothing more is begun, and what is under
             way is left.
         show: told of progress.
@@ -150,25 +152,37 @@ def do_study(
         BudgetOverError: the time is over.
         StoppedError: a signal came; what was under way is saved.
     """
-    jobs = [job for job in plan.unique() if job.stage.do == "evaluate"]
-    runner = _Runner(home, engine, until, show, needed(jobs, home))
-    outcomes = {}
-    for job in jobs:
-        outcomes[job.key] = read_outcome(home, job) or runner.do(job)
-    return outcomes
+    wanted = [job for job in plan.unique() if job.stage.do == "evaluate"]
+    missing = needed(wanted, home)
+    progress = Progress(len(missing), until, show)
+    if jobs == 1:
+        for job in missing:
+            progress.moved(job, 0.0)
+            do_job(job, home, engine, partial(progress.moved, job))
+            progress.ended(job)
+    else:
+        side_by_side(missing, partial(do_job, home=home, engine=engine), jobs, progress)
+    return {job.key: _known(home, job) for job in wanted}
+
+
+def _known(home: Path, job: Job) -> Outcome:
+    outcome = read_outcome(home, job)
+    assert outcome is not None
+    return outcome
 
 
 def needed(jobs: Iterable[Job], home: Path) -> list[Job]:
-    """The evaluations that are missing and the runs that have to be made for them."""
+    """The evaluations that are missing, each after the runs that have to be made for it."""
     missing: dict[str, Job] = {}
     for job in jobs:
         if read_outcome(home, job) is not None:
             continue
-        before = job.after
-        while before is not None and not is_made(home, before):
-            missing[before.key] = before
-            before = before.after
-        missing[job.key] = job
+        before = []
+        run = job.after
+        while run is not None and not is_made(home, run):
+            before.append(run)
+            run = run.after
+        missing |= {one.key: one for one in (*before[::-1], job)}
     return list(missing.values())
 
 
@@ -177,63 +191,31 @@ def is_made(home: Path, job: Job) -> bool:
     return (run_folder(home, job) / "encoders.safetensors").exists()
 
 
-class _Runner:
-    def __init__(
-        self,
-        home: Path,
-        engine: Engine,
-        until: float | None,
-        show: Show | None,
-        needed: Sequence[Job],
-    ) -> None:
-        self._home, self._engine, self._until, self._show = home, engine, until, show
-        self._total, self._done = len(needed), 0
+def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None]) -> None:
+    """Make a run, or evaluate one that is made, and keep the outcome.
 
-    def do(self, job: Job) -> Outcome:
-        """Do an evaluation, and what it builds on."""
+    ``watch`` is told of the part of a run that is done, and may raise.
+    """
+    began = time.monotonic()
+    rows: Sequence[Row] = ()
+    if job.stage.do == "evaluate":
         assert job.after is not None
-        self._make(job.after)
-        self._tell(job, 0.0)
-        began = time.monotonic()
-        rows = self._engine.evaluate(
-            run_folder(self._home, job.after),
-            job.stage.task,
-            settings=job.stage.settings,
-            options=job.stage.options,
-        )
-        outcome = self._keep(job, rows, time.monotonic() - began)
-        self._done += 1
-        return outcome
+        stage, run = job.stage, run_folder(home, job.after)
+        rows = engine.evaluate(run, stage.task, settings=stage.settings, options=stage.options)
+    else:
+        _make_run(job, home, engine, watch)
+    seconds = time.monotonic() - began
+    write_outcome(home, job, rows, seconds, engine.machine(), engine.versions())
 
-    def _make(self, job: Job) -> None:
-        """Make a run, unless it is there."""
-        if is_made(self._home, job):
-            return
-        run, config = run_folder(self._home, job), job.config
-        if job.after is not None:
-            self._make(job.after)
-            start = run_folder(self._home, job.after)
-            config = parse(override(as_tree(config), [f'start="../{start.name}"']))
-        began = time.monotonic()
-        self._engine.pretrain(
-            config,
-            run,
-            resume=(run / "config.yaml").exists(),
-            watch=lambda step, of: self._tell(job, step / of),
-        )
-        self._keep(job, (), time.monotonic() - began)
-        self._done += 1
 
-    def _keep(self, job: Job, rows: Sequence[Row], seconds: float) -> Outcome:
-        engine = self._engine
-        return write_outcome(self._home, job, rows, seconds, engine.machine(), engine.versions())
-
-    def _tell(self, job: Job, part: float) -> None:
-        if self._show is not None:
-            self._show(self._done + part, self._total, f"seed {job.config.seed}, {job.name}")
-        if self._until is not None and time.monotonic() > self._until:
-            left = self._total - self._done
-            raise BudgetOverError(
-                f"the time is over with {left} of {self._total} stages left; "
-                "the same command goes on"
-            )
+def _make_run(job: Job, home: Path, engine: Engine, watch: Callable[[float], None]) -> None:
+    run, config = run_folder(home, job), job.config
+    if job.after is not None:
+        start = run_folder(home, job.after)
+        config = parse(override(as_tree(config), [f'start="../{start.name}"']))
+    engine.pretrain(
+        config,
+        run,
+        resume=(run / "config.yaml").exists(),
+        watch=lambda step, of: watch(step / of),
+    )
