@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from earsight.corpus.keys import key_text
 from earsight.corpus.parallel import Lost, each
 from earsight.corpus.sampling import audio_span, video_span
 from earsight.corpus.sources import stack
-from earsight.corpus.store import FileStore, SharedStore, Store
+from earsight.corpus.store import Bytes, FileStore, SharedStore, Store
 from earsight.media.keep import FrameKind, Kept, Span, keep, replay
 from earsight.media.types import AudioRequest, Clip, ClipRequest, Limits, MediaError
 
@@ -73,7 +74,6 @@ class ClipCache:
         assert at < len(index.key), f"{key_text(key)} is not of this cache"
         assert int(index.key[at]) == key, f"{key_text(key)} is not of this cache"
         frames = slice(int(index.frames[at]), int(index.frames[at + 1]))
-        stored = zip(index.offset[frames].tolist(), index.count[frames].tolist(), strict=True)
         sound = self.store.read(int(index.place[at]), 2 * int(index.samples[at]))
         return Kept(
             zero=float(index.zero[at]),
@@ -81,11 +81,32 @@ class ClipCache:
             tick=index.tick[frames],
             kind=index.kind[frames],
             kinds=index.kinds,
-            pixels=[self.store.read(*block) for block in stored],
+            pixels=_Frames(self.store, index.offset[frames], index.count[frames]),
             first=int(index.first[at]),
             rate=index.rate,
             samples=sound.view(np.int16),
         )
+
+
+class _Frames(Sequence[Bytes]):
+    """An instance's pictures, read when they are asked for: a clip takes a few of many."""
+
+    def __init__(self, store: Store, offset: Ints, count: Ints) -> None:
+        self._store, self._offset, self._count = store, offset, count
+
+    def __len__(self) -> int:
+        return len(self._offset)
+
+    @overload
+    def __getitem__(self, at: int) -> Bytes: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Bytes]: ...
+
+    def __getitem__(self, at: int | slice) -> Bytes | list[Bytes]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        return self._store.read(int(self._offset[at]), int(self._count[at]))
 
 
 def spans_of(instances: Instances, video: VideoConfig, audio: AudioConfig) -> list[Span]:
