@@ -26,6 +26,7 @@ from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.errors import StoppedError
+from earsight.evaluation.agreement_run import evaluate_agreement
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
 from earsight.evaluation.results import Evaluation
@@ -38,6 +39,7 @@ from earsight.evaluation.run import (
     load_run,
     make_evaluator,
 )
+from earsight.report.agreement import write_agreement
 from earsight.studies.design import read_design
 from earsight.studies.progress import Show
 from earsight.studies.run import do_study, plan_study
@@ -73,6 +75,7 @@ from earsight.training.targets import with_classes
 
 __all__ = [
     "Loaded",
+    "agreement",
     "av_digits",
     "configure",
     "dry_run",
@@ -89,6 +92,9 @@ __all__ = [
     "summary",
     "training_clips",
 ]
+
+AGREEMENT_PAGE = Path("evaluation/agreement.html")
+"""Where a run folder keeps the page of its agreement."""
 
 
 def configure(
@@ -116,6 +122,7 @@ def run_config(
     corpus: Path | None,
     settings: Sequence[str],
     resume: bool,
+    start: Path | None = None,
 ) -> RunConfig:
     """The configuration of a run to start, or (``resume``) of the one that is gone on with.
 
@@ -124,11 +131,13 @@ def run_config(
     """
     if corpus is not None:
         settings = [*settings, f"data.corpus={json.dumps(str(corpus.resolve()))}"]
+    if start is not None:
+        settings = [*settings, f"start={json.dumps(str(start.resolve()))}"]
     if not resume:
         return configure(preset, config=config, settings=settings)
-    if preset or config:
+    if preset or config or start:
         raise ConfigError(
-            ["--resume takes the run's own settings; leave --preset and --config out"]
+            ["--resume takes the run's own settings; leave --preset, --config and --from out"]
         )
     return parse(override(as_tree(read_config(run)), settings))
 
@@ -324,6 +333,22 @@ def finetune(
     return finetune_result(run, folder, config, progress) if found is None else found
 
 
+def agreement(
+    run: Path,
+    *,
+    corpus: Path | None = None,
+    settings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a run's memory bank; also writes ``RUN/evaluation/agreement.html``.
+
+    Args and errors are those of :func:`earsight.evaluation.agreement_run.evaluate_agreement`.
+    """
+    result = evaluate_agreement(run, corpus=corpus, settings=settings, progress=progress)
+    write_agreement(result, run / AGREEMENT_PAGE)
+    return result.evaluation
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Engine:
     """What does the stages of a study: the functions of this module.
@@ -345,6 +370,8 @@ class _Engine:
     ) -> Sequence[Row]:
         if task == "finetune":
             return finetune(run, settings=settings, quiet=True, **options).rows
+        if task == "agreement":
+            return agreement(run, settings=settings).rows
         return evaluate(run, task, settings=settings).rows
 
     def machine(self) -> Mapping[str, Any]:

@@ -199,6 +199,9 @@ class Pretrain:
     """A YAML file laid over the preset."""
     corpus: Path | None = None
     """The manifest that `earsight scan` wrote."""
+    start: Annotated[Path | None, arg(name="from")] = None
+    """A run whose weights, and memory if the method keeps one, to start from (start_epoch=200
+    takes a checkpoint that it kept)."""
     resume: bool = False
     """Go on with the run from its last checkpoint, with the settings it has."""
     dry_run: bool = False
@@ -217,6 +220,7 @@ class Pretrain:
             preset=self.preset,
             config=self.config,
             corpus=self.corpus,
+            start=self.start,
             settings=self.settings,
             resume=self.resume,
         )
@@ -242,7 +246,8 @@ class Evaluate:
     """
 
     task: Positional[str]
-    """retrieve, knn, probe, classify (a supervised run's own classifier) or finetune."""
+    """retrieve, knn, probe, classify (a supervised run's own classifier), agreement (of clips in
+    the run's memory, with a page of clips to play) or finetune."""
     folder: Positional[Path]
     """The run folder."""
     settings: Settings = ()
@@ -266,20 +271,42 @@ class Evaluate:
         """Evaluate."""
         from earsight.evaluation.rows import format_table
 
-        evaluation = self._finetune() if self.task == "finetune" else self._evaluate()
+        tasks = {"finetune": self._finetune, "agreement": self._agreement}
+        evaluation = tasks.get(self.task, self._evaluate)()
         notes = "\n".join(evaluation.details["notes"])
-        parts = (evaluation.protocol, notes, format_table(evaluation.rows))
+        page = f"clips to play: {self._page}" if self._page else ""
+        parts = (evaluation.protocol, notes, format_table(evaluation.rows), page)
         text = "\n\n".join(part for part in parts if part)
         emit(self.json, asdict(evaluation), text, run=self.folder)
         return 0
 
-    def _evaluate(self) -> Any:
-        from earsight import api
+    @property
+    def _page(self) -> str:
+        from earsight.api import AGREEMENT_PAGE
 
+        return str(self.folder / AGREEMENT_PAGE) if self.task == "agreement" else ""
+
+    def _check_options(self) -> None:
         own = {"modality": self.modality, "label": self.label, "share": self.share}
         given = [name for name, value in own.items() if value is not None]
         if given or self.scratch:
             raise ValueError(f"--{(given or ['scratch'])[0]}: is of finetune alone; leave it out")
+
+    def _agreement(self) -> Any:
+        from earsight import api
+
+        self._check_options()
+        if not self.baseline:
+            raise ValueError("--no-baseline: agreement has none; leave it out")
+        with progress("searching") as show:
+            return api.agreement(
+                self.folder, corpus=self.corpus, settings=self.settings, progress=show
+            )
+
+    def _evaluate(self) -> Any:
+        from earsight import api
+
+        self._check_options()
         with progress("decoding") as show:
             return api.evaluate(
                 self.folder,

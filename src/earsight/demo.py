@@ -15,7 +15,7 @@ from earsight.corpus.instances import Instances
 from earsight.evaluation.features import Features
 from earsight.evaluation.retrieval import count_better, nearest
 from earsight.evaluation.rows import Row, format_table
-from earsight.report.gallery import Gallery, Neighbour, Query
+from earsight.report.gallery import Gallery, Neighbour, Query, clip_caption
 from earsight.report.write import write_report
 from earsight.training.devices import cores
 
@@ -138,7 +138,7 @@ def query(features: Features, held_out: Instances, place: int, one: str, other: 
     neighbours = [
         Neighbour(
             path=Path(held_out.path[int(features.row[at])]),
-            caption=caption(held_out, int(features.row[at])),
+            caption=clip_caption(held_out, int(features.row[at])),
             similarity=float(score),
             is_true_match=int(at) == place,
             rank=rank,
@@ -148,18 +148,8 @@ def query(features: Features, held_out: Instances, place: int, one: str, other: 
     row = int(features.row[place])
     return Query(
         path=Path(held_out.path[row]),
-        caption=caption(held_out, row),
+        caption=clip_caption(held_out, row),
         direction="video-audio" if one == "video" else "audio-video",
         neighbours=tuple(neighbours),
         true_rank=int(better[0]) + 1,
     )
-
-
-def caption(instances: Instances, row: int) -> str:
-    """A clip's file name and labels."""
-    labels = [
-        instances.vocabulary[name][int(codes[row])]
-        for name, codes in instances.labels.items()
-        if codes.ndim == 1 and codes[row] >= 0
-    ]
-    return ", ".join([Path(instances.path[row]).name, *labels])

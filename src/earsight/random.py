@@ -104,7 +104,7 @@ def _mix_tensor(x: Tensor) -> Tensor:
 
 
 def integers_on_device(
-    seed: int, purpose: str, index: Tensor, count: int, high: int, view: int = 0
+    seed: int, purpose: str, index: Tensor, count: int, high: int | Tensor, view: int = 0
 ) -> Tensor:
     """Draws ``0 … count-1`` of :func:`integers` for each index, made on the index's device.
 
@@ -113,7 +113,7 @@ def integers_on_device(
         purpose: what the draws decide.
         index: ``(B,)`` int64.
         count: draws per index.
-        high: exclusive upper bound, below ``2**31``.
+        high: exclusive upper bound, below ``2**31``; a number, or ``(B, 1)`` int64.
         view: the view's number.
 
     Returns:

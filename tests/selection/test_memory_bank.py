@@ -117,3 +117,23 @@ def test_first_targets_are_functions_of_their_row():
     bank = MemoryBank(10, 6, seed=5)
     assert not torch.equal(bank.video, bank.audio)
     assert not torch.equal(bank.video, MemoryBank(10, 6, seed=6).video)
+
+
+def test_rows_of_another_bank_are_taken_by_their_numbers():
+    bank, other = MemoryBank(4, 8, seed=0), MemoryBank(3, 8, seed=1)
+    other.update(torch.tensor([2]), {"video": unit(1, 8), "audio": unit(1, 8)})
+    before = bank.video.clone()
+    state = {f"bank.{name}": x for name, x in other.state_dict().items()}
+    assert bank.take(state, torch.tensor([2, -1, 0, -1]), prefix="bank.") == 2
+    assert torch.equal(bank.video[[0, 2]], other.video[[2, 0]])
+    assert torch.equal(bank.video[[1, 3]], before[[1, 3]])
+    assert bank.visited.tolist() == [True, False, False, False]
+
+
+def test_a_bank_of_other_modalities_or_sizes_is_not_taken():
+    bank, rows = MemoryBank(4, 8, seed=0), torch.tensor([0, 1, 2, 3])
+    before = copy.deepcopy(bank.state_dict())
+    assert bank.take(MemoryBank(4, 6, seed=1).state_dict(), rows) == 0
+    only = MemoryBank(4, 8, seed=1, modalities=("video",)).state_dict()
+    assert bank.take(only, rows) == 0
+    assert all(torch.equal(before[name], x) for name, x in bank.state_dict().items())

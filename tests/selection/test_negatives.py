@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from earsight.random import integers
-from earsight.selection.negatives import PURPOSE, uniform_negatives
+from earsight.selection.negatives import (
+    PURPOSE,
+    draw_some,
+    negatives_outside,
+    uniform_negatives,
+)
 
 
 @given(
@@ -62,3 +67,49 @@ def test_two_rows_leave_one_choice_and_one_row_none():
     assert rows.tolist() == [[1] * 4, [0] * 4]
     with pytest.raises(ValueError, match="at least 2 training instances"):
         uniform_negatives(0, torch.arange(1), torch.zeros(1, dtype=torch.int64), 4, 1)
+
+
+@st.composite
+def exclusions(draw):
+    size = draw(st.integers(2, 12))
+    width = draw(st.integers(1, size - 1))
+    samples = draw(st.integers(1, 4))
+    rows = [draw(st.permutations(range(size)))[:width] for _ in range(samples)]
+    hidden = [draw(st.integers(0, width)) for _ in range(samples)]
+    return size, torch.tensor(
+        [r[:h] + [-1] * (width - h) for r, h in zip(rows, hidden, strict=True)]
+    )
+
+
+@given(case=exclusions(), seed=st.integers(0, 2**40))
+@settings(max_examples=80, deadline=None)
+def test_negatives_outside_equal_a_naive_choice_from_what_is_left(case, seed):
+    size, excluded = case
+    index = torch.arange(len(excluded)) + 5
+    got = negatives_outside(seed, index, excluded, 30, size)
+    for sample in range(len(excluded)):
+        left = [row for row in range(size) if row not in excluded[sample].tolist()]
+        drawn = integers(seed, PURPOSE, int(index[sample]), len(left), n=np.arange(30))
+        assert got[sample].tolist() == [left[r] for r in drawn]
+
+
+def test_negatives_outside_the_own_row_alone_are_the_uniform_ones():
+    index, own = torch.arange(9), torch.tensor([0, 3, 19, 4, 4, 7, 8, 1, 0])
+    expected = uniform_negatives(2, index, own, 50, 20)
+    assert torch.equal(negatives_outside(2, index, own[:, None], 50, 20), expected)
+
+
+def test_without_a_row_left_there_are_no_negatives():
+    with pytest.raises(ValueError, match="of 3 training instances 3 are excluded"):
+        negatives_outside(0, torch.arange(1), torch.tensor([[0, 1, 2]]), 4, 3)
+
+
+def test_some_rows_are_drawn_evenly_and_each_once():
+    rows = torch.arange(10, 16).expand(6000, -1)
+    drawn = draw_some(4, "positives", torch.arange(6000), rows, 2)
+    assert drawn.shape == (6000, 2)
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+    counts = np.bincount(drawn.flatten() - 10, minlength=6)
+    statistic = ((counts - 2000) ** 2 / 2000).sum()
+    assert statistic < chi2.ppf(0.999, 5)
+    assert torch.equal(draw_some(4, "positives", torch.arange(6000), rows, 6), rows)

@@ -308,6 +308,7 @@ class EvaluationConfig:
         probe_samples: most training instances whose features the probes are fitted on.
         blocks: features that `earsight evaluate probe` classifies, ``pooled`` and blocks by
             number; while training, always the pooled ones alone.
+        positives: most similar clips that `earsight evaluate agreement` looks at.
     """
 
     every: int = 0
@@ -323,10 +324,11 @@ class EvaluationConfig:
     labels: tuple[str, ...] = ()
     probe_samples: int = 2000
     blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ("pooled", 1, 2, 3, 4)
+    positives: int = 32
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from _at_least(self, every=0, gallery=2, clips=1, probe_samples=2)
+        yield from _at_least(self, every=0, gallery=2, clips=1, probe_samples=2, positives=1)
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             yield "tasks: name at least one, and each once"
         if not self.blocks or len(set(self.blocks)) < len(self.blocks):
@@ -352,7 +354,9 @@ class RunConfig:
         threads: for torch, decoder and workers together, in each training process; 0 for every
             core, divided among the processes of a machine.
         start: folder of a run whose encoders (and heads, if they are alike) are started from,
-            absolute or relative to this run's folder; empty for a random initialisation.
+            absolute or relative to this run's folder; empty for a random initialisation. Where
+            the method keeps a memory, that is taken over too.
+        start_epoch: after which of that run's epochs, one whose checkpoint it keeps; 0 for its end.
         plugins: modules imported first, which may register methods and encoders of their own.
     """
 
@@ -363,6 +367,7 @@ class RunConfig:
     device: str = "auto"
     threads: int = 0
     start: str = ""
+    start_epoch: int = 0
     plugins: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
@@ -375,7 +380,9 @@ class RunConfig:
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from _at_least(self, seed=0, threads=0)
+        yield from _at_least(self, seed=0, threads=0, start_epoch=0)
+        if self.start_epoch and not self.start:
+            yield "start_epoch: has no effect unless start names a run"
 
 
 def _at_least(config: Any, **bounds: float) -> Iterator[str]:

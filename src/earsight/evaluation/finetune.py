@@ -59,7 +59,7 @@ def finetune_config(
     """
     tree = merge(as_tree(before), SCHEDULE)
     tree["method"] = {"name": "supervised", "label": label, "modality": modality}
-    tree["start"] = "" if scratch else _START
+    tree |= {"start": "" if scratch else _START, "start_epoch": 0}
     tree = with_corpus(merge(tree, {"data": {"share": share}}), corpus)
     reserved = [s for s in settings if s.startswith(("method", "start", "data.share"))]
     if reserved:

@@ -38,8 +38,10 @@ class Row:
     """One number of an evaluation.
 
     Attributes:
-        task: ``probe``, ``knn``, ``retrieve``, ``geometry``, ``classify`` or ``finetune``.
-        modality: ``video`` or ``audio``, or a direction, from query to gallery: ``video-audio``.
+        task: ``probe``, ``knn``, ``retrieve``, ``geometry``, ``classify``, ``finetune``,
+            ``agreement`` or ``memory``.
+        modality: ``video`` or ``audio``, or a direction, from query to gallery: ``video-audio``;
+            of agreement, its criterion.
         label: the label column that is classified; None where no labels are used.
         block: which features of the encoder are classified, ``pooled`` or the number of a block;
             None where there is no such choice.
@@ -116,7 +118,9 @@ def is_block(row: Row) -> bool:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of the samples, between 0 and 1."""
-    return metric in ("accuracy", "Sample@1", "Clip@1") or metric.startswith("R@")
+    if metric.startswith(("R@", "precision@")):
+        return True
+    return metric in ("accuracy", "accuracy_deviation", "Sample@1", "Clip@1")
 
 
 def format_value(metric: str, value: float | None) -> str:

@@ -5,11 +5,14 @@ Importing this package registers its methods.
 
 from earsight.methods.avid import Avid, AvidConfig
 from earsight.methods.base import Method, Needs, Step
+from earsight.methods.cma import Cma, CmaConfig
 from earsight.methods.supervised import Supervised, SupervisedConfig
 
 __all__ = [
     "Avid",
     "AvidConfig",
+    "Cma",
+    "CmaConfig",
     "Method",
     "Needs",
     "Step",

@@ -1,47 +1,36 @@
 """Audio-visual instance discrimination (avid-cma §3): Self-, Cross- and Joint-AVID."""
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from earsight.config import METHODS, section
 from earsight.corpus.batch import Batch
-from earsight.methods.base import Method, Needs, Spaces, Step, mean_over_ranks
-from earsight.objectives.nce import nce, partition
-from earsight.objectives.scores import scores
+from earsight.methods.bank import (
+    DIRECTIONS,
+    MODALITIES,
+    BankConfig,
+    bank_scores,
+    follow,
+    log_kz,
+    observe,
+    score_metrics,
+)
+from earsight.methods.base import Inherited, Method, Needs, Spaces, Step
+from earsight.objectives.nce import nce
 from earsight.selection.memory_bank import MemoryBank
 from earsight.selection.negatives import uniform_negatives
 
-DIRECTIONS = {
-    "video_to_audio": ("video", "audio"),
-    "audio_to_video": ("audio", "video"),
-    "video_to_video": ("video", "video"),
-    "audio_to_audio": ("audio", "audio"),
-}
-"""Setting to (modality of the query, modality of the target)."""
-
-_MODALITIES = ("video", "audio")
-_LOWEST_TEMPERATURE = 0.02
-
 
 @section
-class AvidConfig:
+class AvidConfig(BankConfig):
     """AVID; the weights choose the variant (avid-cma eqs. 3–5).
 
     Cross-AVID is the default; Self-AVID has weight 1 for ``video_to_video`` and
     ``audio_to_audio`` alone; Joint-AVID has weight 1 for all four.
 
     Attributes:
-        negatives: rows drawn per sample.
-        temperature: inner products are divided by it.
-        momentum: share of a target that an update keeps.
-        partition: the normaliser is that of the ``first`` step, a moving average (``ema``), or
-            ``fixed``.
-        partition_value: the fixed one.
-        partition_rate: share of the moving average that a step keeps.
         video_to_audio: weight of video queries against audio targets.
         audio_to_video: weight of audio queries against video targets.
         video_to_video: weight of video queries against video targets.
@@ -49,12 +38,6 @@ class AvidConfig:
     """
 
     name: str = "avid"
-    negatives: int = 1024
-    temperature: float = 0.07
-    momentum: float = 0.5
-    partition: Literal["first", "ema", "fixed"] = "first"
-    partition_value: float | None = None
-    partition_rate: float = 0.99
     video_to_audio: float = 1.0
     audio_to_video: float = 1.0
     video_to_video: float = 0.0
@@ -67,32 +50,11 @@ class AvidConfig:
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        if self.negatives < 1:
-            yield "negatives: must be at least 1"
-        if self.temperature < _LOWEST_TEMPERATURE:
-            yield (
-                f"temperature: must be at least {_LOWEST_TEMPERATURE}, "
-                "or exponentials of scores overflow"
-            )
-        if not 0 <= self.momentum < 1:
-            yield "momentum: must lie between 0 and 1, below 1"
-        yield from self._partition_faults()
+        yield from BankConfig.faults(self)
         negative = [name for name in DIRECTIONS if getattr(self, name) < 0]
         yield from (f"{name}: must be 0 or more" for name in negative)
         if not negative and not self.weights():
             yield "video_to_audio: at least one direction needs a weight above 0"
-
-    def _partition_faults(self) -> Iterator[str]:
-        if self.partition == "fixed" and self.partition_value is None:
-            yield "partition_value: a fixed partition needs its value, such as 2.2"
-        if self.partition != "fixed" and self.partition_value is not None:
-            yield "partition_value: has no effect unless partition is fixed"
-        if self.partition_value is not None and self.partition_value <= 0:
-            yield "partition_value: must be positive"
-        if self.partition != "ema" and self.partition_rate != 0.99:
-            yield "partition_rate: has no effect unless partition is ema"
-        if not 0 <= self.partition_rate < 1:
-            yield "partition_rate: must lie between 0 and 1, below 1"
 
 
 class Avid(Method):
@@ -122,8 +84,9 @@ class Avid(Method):
         self.settings = settings
         self.seed = seed
         self.weights = settings.weights()
-        used = {modality for name in self.weights for modality in DIRECTIONS[name]}
-        self.modalities = tuple(name for name in _MODALITIES if name in used)
+        self.directions = {name: DIRECTIONS[name] for name in self.weights}
+        used = {modality for both in self.directions.values() for modality in both}
+        self.modalities = tuple(name for name in MODALITIES if name in used)
         self.bank = MemoryBank(
             size, dim, seed=seed, momentum=settings.momentum, modalities=self.modalities
         )
@@ -131,13 +94,13 @@ class Avid(Method):
 
     @property
     def needs(self) -> Needs:
-        """One view, no labels."""
-        return Needs()
+        """One view, no labels, and the memory of a run that is started from."""
+        return Needs(memory=True)
 
     @property
     def spaces(self) -> Spaces:
         """Both directions across modalities where they were compared in training, else none."""
-        crossing = any(len(set(DIRECTIONS[name])) == 2 for name in self.weights)
+        crossing = any(query != target for query, target in self.directions.values())
         return frozenset({("video", "audio"), ("audio", "video")}) if crossing else frozenset()
 
     def describe(self) -> str:
@@ -145,6 +108,13 @@ class Avid(Method):
         return (
             f"{self.settings.negatives} negatives per query, drawn from {len(self.bank) - 1} rows"
         )
+
+    def inherit(self, before: Inherited) -> str:
+        """Go on with the bank and Z̄ of another run, if it has such a bank and clips of this one."""
+        taken = self.bank.take(before.state, before.rows, prefix="bank.")
+        if taken and self.settings.partition != "fixed":
+            self.partition.copy_(before.state["partition"])
+        return before.described(taken) if taken else ""
 
     def loss(self, model: nn.Module, batch: Batch) -> Step:
         """The weighted sum over directions of NCE, averaged over the batch (eqs. 2–5).
@@ -154,16 +124,22 @@ class Avid(Method):
         all negatives), each averaged over the directions; ``partition`` (Z̄ in use) and
         ``partition_of_batch``.
         """
-        embeddings = self._embeddings(model, batch)
-        by_direction = self._scores(embeddings, batch)
+        embeddings = self.embed(model, {name: batch.views[0][name] for name in self.modalities})
+        by_direction = bank_scores(
+            embeddings,
+            self.bank,
+            self._rows(batch),
+            self.directions,
+            self.settings.temperature,
+        )
         positives = {name: s[:, :1] for name, s in by_direction.items()}
         negatives = {name: s[:, 1:] for name, s in by_direction.items()}
-        observed = self._observe(negatives)
-        log_kz = math.log(self.settings.negatives) + self.partition.log()
-        losses = {name: nce(positives[name], negatives[name], log_kz).mean() for name in negatives}
+        observed = observe(self.partition, negatives)
+        c = log_kz(self.settings, self.partition)
+        losses = {name: nce(positives[name], negatives[name], c).mean() for name in negatives}
         total = torch.stack([weight * losses[name] for name, weight in self.weights.items()]).sum()
         metrics = {f"loss_{name}": value.detach() for name, value in losses.items()}
-        metrics |= _score_metrics(positives, negatives)
+        metrics |= score_metrics(positives, negatives)
         metrics |= {"partition": self.partition.clone(), "partition_of_batch": observed}
         updates = {"row": batch.row, "partition": observed[None]}
         updates |= {name: x.detach() for name, x in embeddings.items()}
@@ -173,56 +149,13 @@ class Avid(Method):
     def commit(self, updates: Mapping[str, Tensor]) -> None:
         """Move the targets of the batch's rows and, in mode ``ema``, the partition."""
         self.bank.update(updates["row"], {name: updates[name] for name in self.modalities})
-        if self.settings.partition != "ema":
-            return
-        observed, rate = updates["partition"].mean(), self.settings.partition_rate
-        moved = rate * self.partition + (1 - rate) * observed
-        self.partition.copy_(torch.where(observed.isfinite(), moved, self.partition))
+        follow(self.partition, updates["partition"], self.settings)
 
-    def _embeddings(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Unit embeddings of the modalities that some direction uses."""
-        view = {name: batch.views[0][name] for name in self.modalities}
-        return self.embed(model, view)
-
-    def _scores(self, embeddings: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Per direction ``(B, 1 + K)``: the positive first, then the negatives.
-
-        A sample's negatives are the same rows in every direction, and directions that look at the
-        same targets share their fetching.
-        """
+    def _rows(self, batch: Batch) -> Tensor:
+        """``(B, 1 + K)``: the own row, then the negatives."""
         count, size = self.settings.negatives, len(self.bank)
         negatives = uniform_negatives(self.seed, batch.index, batch.row, count, size)
-        rows = torch.cat((batch.row[:, None], negatives), dim=1)
-        result: dict[str, Tensor] = {}
-        for target in self.modalities:
-            names = [name for name in self.weights if DIRECTIONS[name][1] == target]
-            if not names:
-                continue
-            queries = torch.stack([embeddings[DIRECTIONS[name][0]] for name in names], dim=1)
-            found = scores(queries, self.bank.targets(target), rows, self.settings.temperature)
-            result |= dict(zip(names, found.unbind(dim=1), strict=True))
-        return {name: result[name] for name in self.weights}
-
-    @torch.no_grad()
-    def _observe(self, negatives: Mapping[str, Tensor]) -> Tensor:
-        """The partition of this batch, over all directions and ranks; it sets Z̄ if none is set."""
-        own = torch.stack([partition(s) for s in negatives.values()]).mean()
-        observed = mean_over_ranks(own)
-        self.partition.copy_(torch.where(self.partition > 0, self.partition, observed))
-        return observed
-
-
-@torch.no_grad()
-def _score_metrics(
-    positives: Mapping[str, Tensor], negatives: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    positive = torch.cat([s[:, 0] for s in positives.values()])
-    hardest = torch.cat([s.amax(dim=1) for s in negatives.values()])
-    return {
-        "positive_score": positive.mean(),
-        "negative_score": torch.stack([s.mean() for s in negatives.values()]).mean(),
-        "accuracy": (positive > hardest).float().mean(),
-    }
+        return torch.cat((batch.row[:, None], negatives), dim=1)
 
 
 @METHODS.register("avid", AvidConfig)

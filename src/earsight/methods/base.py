@@ -1,7 +1,7 @@
 """The contract between a method and the loop that drives it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,13 @@ from earsight.corpus.batch import Batch, View
 Spaces = frozenset[tuple[str, str]]
 """Ordered pairs of embedding names: a query of the first may be compared with the second."""
 
+Show = Callable[[int, int, str], None]
+"""Told of what is done, of how much there is, and of what it is."""
+
+
+def nothing_shown(done: int, of: int, what: str) -> None:
+    """Shows nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
@@ -22,11 +29,38 @@ class Needs:
         views: views per sample.
         labels: whether labels are used.
         clips: clips to encode at the start of each epoch, beside those trained on.
+        memory: whether a run that starts from another takes over what that one keeps by row.
     """
 
     views: int = 1
     labels: bool = False
     clips: int = 0
+    memory: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inherited:
+    """What another run's method knows, for one that starts from it.
+
+    Attributes:
+        run: its name, for people.
+        state: its buffers by name.
+        rows: ``(N,)`` int64, its row of each of this run's instances; -1 where it has none.
+        gone: how many of its rows are not among this run's.
+    """
+
+    run: str
+    state: Mapping[str, Tensor]
+    rows: Tensor
+    gone: int
+
+    def described(self, taken: int) -> str:
+        """What was taken over, a line for the log."""
+        new = len(self.rows) - taken
+        return (
+            f"memory of {self.run}: {taken} of {len(self.rows)} rows taken over, {new} are new, "
+            f"{self.gone} of its rows are gone"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +110,28 @@ class Method(nn.Module, ABC):
         """A line for the log: what a query is compared with."""
         return ""
 
-    def begin_epoch(self, epoch: int, source: Iterable[Batch] | None) -> None:
-        """Called before each epoch; ``source`` yields the clips that ``needs`` asked for."""
+    def inherit(self, before: Inherited) -> str:
+        """Take over what another run keeps by row, where ``needs`` asks for it; a line on it.
+
+        Raises:
+            ValueError: this method cannot do without it, and it is not there.
+        """
+        return ""
+
+    def begin_epoch(
+        self, epoch: int, source: Iterable[Batch] | None, show: Show = nothing_shown
+    ) -> str:
+        """Called before each epoch.
+
+        Args:
+            epoch: its number, from 0.
+            source: yields the clips that ``needs`` asked for.
+            show: told of progress, of how much there is, and of what is done.
+
+        Returns:
+            A line for the log, or nothing.
+        """
+        return ""
 
     def embed(self, model: nn.Module, view: View) -> dict[str, Tensor]:
         """L2-normalised float32 embeddings ``(B, D)``, by the names that ``spaces`` uses."""

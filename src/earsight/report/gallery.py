@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from earsight.corpus.instances import Instances
+
 Direction = Literal["video-audio", "audio-video"]
 Span = tuple[float, float]
 
@@ -187,3 +189,13 @@ def show(gallery: Gallery, embedder: Embedder) -> Iterator[ShownQuery]:
                 for n in query.neighbours
             ),
         )
+
+
+def clip_caption(instances: Instances, row: int) -> str:
+    """A clip's file name and labels."""
+    labels = [
+        instances.vocabulary[name][int(codes[row])]
+        for name, codes in instances.labels.items()
+        if codes.ndim == 1 and codes[row] >= 0
+    ]
+    return ", ".join([Path(instances.path[row]).name, *labels])

@@ -15,6 +15,13 @@ _WORDS = {
     "median_rank": "median rank",
     "mean_log_rank": "mean log rank",
     "effective_rank": "effective rank",
+    "agreement": "agreement",
+    "min": "picture and sound",
+    "either": "picture or sound",
+    "positives": "positives in use",
+    "memory": "memory features",
+    "mean_inner_product": "mean inner product",
+    "accuracy_deviation": "deviation of the accuracy",
 }
 
 

@@ -1,18 +1,13 @@
 """The report: one HTML file of a run that needs nothing beside it, and no network."""
 
-import base64
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from earsight.evaluation.results import Evaluation, write_whole
-from earsight.evaluation.rows import LOWER_IS_BETTER, Row, format_value, is_block, is_share
+from earsight.evaluation.results import write_whole
 from earsight.report.curves import draw
 from earsight.report.gallery import (
     ITEM_BYTES,
@@ -22,37 +17,10 @@ from earsight.report.gallery import (
     ShownQuery,
     show,
 )
+from earsight.report.page import SCRIPT, environment, script_hash
 from earsight.report.run import headlines, read_run
-from earsight.report.words import say
+from earsight.report.tables import tables_of
 from earsight.version import __version__
-
-_SCRIPT = """
-document.querySelectorAll("[data-same-as]").forEach(function (player) {
-  var first = document.getElementById(player.dataset.sameAs);
-  player.src = first.src.split("#")[0] + player.dataset.fragment;
-});
-document.addEventListener("play", function (event) {
-  document.querySelectorAll("video, audio").forEach(function (player) {
-    if (player !== event.target) { player.pause(); }
-  });
-}, true);
-"""
-"""A clip shown twice is held once; one clip plays at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of one evaluation that belong together.
-
-    Attributes:
-        title: the task, and whatever is the same in all rows and has no column therefore.
-        rows: one line each.
-        columns: of ``of``, ``label``, ``block`` and ``metric`` those that are needed.
-    """
-
-    title: str
-    rows: tuple[Row, ...]
-    columns: frozenset[str]
 
 
 def write_report(
@@ -83,69 +51,24 @@ def write_report(
     panels = [*facts.metrics.evaluation, *facts.metrics.train]
     charts = [draw(panel, number) for number, panel in enumerate(panels, 1)]
     held_out = len(facts.metrics.evaluation)
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     text = page.render(
         facts=facts,
         cards=headlines(facts.evaluations),
         loss_charts=charts[held_out : held_out + 1],
         evaluation_charts=charts[:held_out],
         other_charts=charts[held_out + 1 :],
-        evaluations=[(e, _tables(e)) for e in reversed(facts.evaluations)],
+        evaluations=[(e, tables_of(e)) for e in reversed(facts.evaluations)],
         directions=_by_direction(shown),
         gallery_size=0 if gallery is None else gallery.size,
         left_out=embedder.left_out,
         repeated=any(_repeats(query) for query in shown),
-        script=Markup(_SCRIPT),
-        script_hash=_script_hash(),
+        script=Markup(SCRIPT),
+        script_hash=script_hash(),
         version=__version__,
         written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
     write_whole(output, text)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("earsight.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["say"] = say
-    environment.globals.update(
-        format_value=format_value, is_share=is_share, lower_is_better=LOWER_IS_BETTER
-    )
-    return environment
-
-
-def _script_hash() -> str:
-    """The digest by which the page's policy admits its own script and no other."""
-    return base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode("ascii")
-
-
-def _tables(evaluation: Evaluation) -> list[Table]:
-    """A table for each task, and for each direction of retrieval, in the order they appear."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in evaluation.rows:
-        one = row.modality if row.task == "retrieve" else ""
-        groups.setdefault((row.task, one), []).append(row)
-    return [_table(task, one, tuple(rows)) for (task, one), rows in groups.items()]
-
-
-def _table(task: str, one: str, rows: tuple[Row, ...]) -> Table:
-    metrics = {row.metric for row in rows}
-    same = [one, *(metrics if len(metrics) == 1 else ())]
-    needed = {
-        "of": not one,
-        "label": any(row.label for row in rows),
-        "block": any(is_block(row) for row in rows),
-        "metric": len(metrics) > 1,
-    }
-    return Table(
-        title=", ".join(say(word) for word in (task, *same) if word),
-        rows=rows,
-        columns=frozenset(name for name, wanted in needed.items() if wanted),
-    )
 
 
 def _by_direction(shown: Iterable[ShownQuery]) -> list[tuple[str, list[ShownQuery]]]:

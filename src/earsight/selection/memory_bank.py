@@ -78,6 +78,32 @@ class MemoryBank(nn.Module):
             targets[row] = moved[first]
         self.visited[row] = self.visited[row] | same.any(dim=1)
 
+    @torch.no_grad()
+    def take(self, state: Mapping[str, Tensor], rows: Tensor, *, prefix: str = "") -> int:
+        """Take over targets of another bank, row by row.
+
+        Args:
+            state: its buffers by name, as in a ``state_dict``.
+            rows: ``(N,)`` int64, its row for each of this bank's; -1 where there is none. Such
+                rows stay as they are.
+            prefix: of the names.
+
+        Returns:
+            How many rows were taken: 0 where it has no targets of these modalities and size.
+        """
+        names = [name for name, _ in self.named_buffers()]
+        found = {name: state.get(f"{prefix}{name}") for name in names}
+        for name, buffer in self.named_buffers():
+            other = found[name]
+            if other is None or other.shape[1:] != buffer.shape[1:]:
+                return 0
+        known = rows >= 0
+        for name, buffer in self.named_buffers():
+            other = found[name]
+            assert other is not None
+            buffer[known] = other.to(buffer.device)[rows[known]]
+        return int(known.sum())
+
     def _moved(self, old: Tensor, embedding: Tensor, same: Tensor) -> Tensor:
         """New targets ``(B, D)``; ``same[i, j]`` says that sample ``j`` counts for row ``i``."""
         # Reduced multiplications (TF32) would round the embeddings; float64 is never reduced.

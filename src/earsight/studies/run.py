@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import yaml
 
 from earsight import presets
-from earsight.config import ConfigError, RunConfig, as_tree, override, parse
+from earsight.config import ConfigError, RunConfig, override, parse
 from earsight.evaluation.rows import Row
 from earsight.studies.design import LABEL, Design, Stage
 from earsight.studies.progress import Progress, Show
@@ -89,10 +89,12 @@ def plan_study(
                 after = jobs[arm, seed, stage.of] if stage.of else None
                 if stage.do == "evaluate" and after is not None:
                     stage = about_label(varied(stage, changes.get(name, ())), design.labels)
+                    stage = by_labels(stage, design.labels)
                     config = after.config
                 else:
                     shared = (*design.settings, *stage.settings, *changes.get(name, ()), *settings)
-                    own = (f"seed={seed}", f'data.corpus="{corpus_path.resolve()}"')
+                    own = [f"seed={seed}", f'data.corpus="{corpus_path.resolve()}"']
+                    own += [f'start="../{after.key}"'] if after else []
                     config = parse(override(presets.load(design.preset), [*shared, *own]))
                 jobs[arm, seed, name] = make_job(name, stage, config, corpus, after)
     return Plan(design=design, seeds=chosen, jobs=jobs)
@@ -124,6 +126,13 @@ def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
     if options != stage.options and len(labels) != 1:
         raise ConfigError(["labels: this study learns one label; name one with --labels"])
     return replace(stage, options=options)
+
+
+def by_labels(stage: Stage, labels: Sequence[str]) -> Stage:
+    """A classification of the study's labels and of no others, which it does not report."""
+    if stage.task not in ("knn", "probe", "agreement") or not labels:
+        return stage
+    return replace(stage, settings=(f"evaluation.labels=[{', '.join(labels)}]", *stage.settings))
 
 
 def do_study(
@@ -209,12 +218,9 @@ def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None])
 
 
 def _make_run(job: Job, home: Path, engine: Engine, watch: Callable[[float], None]) -> None:
-    run, config = run_folder(home, job), job.config
-    if job.after is not None:
-        start = run_folder(home, job.after)
-        config = parse(override(as_tree(config), [f'start="../{start.name}"']))
+    run = run_folder(home, job)
     engine.pretrain(
-        config,
+        job.config,
         run,
         resume=(run / "config.yaml").exists(),
         watch=lambda step, of: watch(step / of),

@@ -107,7 +107,7 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     return {
         path: value
         for path, value in _flat(as_tree(config)).items()
-        if not path.startswith((*FREE, "start"))
+        if path != "start" and not path.startswith(FREE)
     }
 
 

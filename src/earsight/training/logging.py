@@ -62,6 +62,9 @@ class Log(Protocol):
     def progress(self, step: int, text: str) -> None:
         """Take how far the run has come."""
 
+    def between(self, done: int, of: int, what: str) -> None:
+        """Take how far work between two steps has come."""
+
     def sync(self) -> None:
         """Flush what has been written."""
 
@@ -79,6 +82,9 @@ class NoLog:
         """Nothing."""
 
     def progress(self, step: int, text: str) -> None:
+        """Nothing."""
+
+    def between(self, done: int, of: int, what: str) -> None:
         """Nothing."""
 
     def sync(self) -> None:
@@ -110,6 +116,7 @@ class RunLog:
         self._watch = watch
         self._steps = steps
         self._printed = 0.0
+        self._between: TaskID | None = None
 
     def note(self, text: str) -> None:
         """A line for people, in the log and on the terminal."""
@@ -131,9 +138,21 @@ class RunLog:
         if self._progress is not None:
             bar, task = self._progress
             bar.update(task, completed=step, note=text)
-        elif not self._quiet and time.monotonic() - self._printed > _PLAIN_SECONDS:
-            self._printed = time.monotonic()
-            self._print(f"step {step}/{self._steps}  {text}")
+        else:
+            self._now_and_then(f"step {step}/{self._steps}  {text}")
+
+    def between(self, done: int, of: int, what: str) -> None:
+        """Move a second bar, there while the work lasts; without a terminal, print lines."""
+        if self._progress is None:
+            self._now_and_then(f"{what}: {done}/{of}")
+            return
+        bar, _ = self._progress
+        if self._between is None:
+            self._between = bar.add_task(what, total=of, note="")
+        bar.update(self._between, completed=done)
+        if done >= of:
+            bar.remove_task(self._between)
+            self._between = None
 
     def close(self) -> None:
         """Flush and close every file."""
@@ -149,6 +168,11 @@ class RunLog:
     def _write(self, line: Mapping[str, object]) -> None:
         self._metrics.write(json.dumps(line, allow_nan=False) + "\n")
         self._metrics.flush()
+
+    def _now_and_then(self, text: str) -> None:
+        if not self._quiet and time.monotonic() - self._printed > _PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            self._print(text)
 
     def _print(self, text: str) -> None:
         if self._progress is not None:

@@ -193,8 +193,10 @@ class Loop:
 
     def _begin_epoch(self) -> None:
         epoch, into = divmod(self.step, self.plan.steps_per_epoch)
-        if into == 0:
-            self.parts.method.begin_epoch(epoch, None)
+        if into:
+            return
+        if about := self.parts.method.begin_epoch(epoch, None, self.log.between):
+            self.log.note(about)
 
     def _advance(self, batches: Timed, caught: Sequence[int]) -> int:
         """Make a step; returns the signal that stops all ranks after it, or 0."""

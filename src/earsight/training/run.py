@@ -26,7 +26,7 @@ from earsight.training.setup import (
     fit_inputs,
     open_data,
 )
-from earsight.training.start import read_start, start_inputs, start_weights
+from earsight.training.start import read_start, start_inputs, start_memory, start_weights
 from earsight.training.targets import class_codes, target_of, with_classes
 from earsight.transforms.inputs import Inputs
 
@@ -202,6 +202,8 @@ def _parts(
     if start is not None:
         taken = start_weights(config, parts.model, start)
         log.note(f"starts from {start.run}: {', '.join(taken)}")
+        if about := start_memory(start, parts.method, data.train.key, device):
+            log.note(about)
     return parts
 
 

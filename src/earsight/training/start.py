@@ -1,13 +1,23 @@
-"""Starting from what another run has learned; unlike resuming, only weights are taken."""
+"""Starting from what another run has learned: weights, and what its method keeps by row.
+
+Unlike resuming, optimiser, schedule and draws begin anew, and settings and corpus may be others.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from earsight.config import RunConfig
+from earsight.config import RunConfig, parse
 from earsight.encoders.pair import Pair, wanted_heads
-from earsight.training.run_folder import load_encoders
+from earsight.methods.base import Inherited, Method
+from earsight.training.checkpoint import checkpoint_path, load_checkpoint, steps_saved
+from earsight.training.plan import Plan
+from earsight.training.resume import last_checkpoint
+from earsight.training.run_folder import load_encoders, read_config
 from earsight.transforms.inputs import Inputs
 
 
@@ -20,25 +30,99 @@ class Start:
         config: its settings.
         state: of its model.
         inputs: its transforms, with their statistics.
+        epoch: after which of its epochs; 0 for the last.
     """
 
     run: Path
     config: RunConfig
     state: dict[str, Tensor]
     inputs: Inputs
+    epoch: int
 
 
 def read_start(config: RunConfig, run: Path) -> Start | None:
     """The run that ``config.start`` names, seen from the folder ``run``; None where it names none.
 
     Raises:
-        ValueError: it is no run, or has not finished.
+        ValueError: it is no run, has not finished, or kept no checkpoint of ``start_epoch``.
     """
     if not config.start:
         return None
     folder = run / config.start
+    if config.start_epoch:
+        return _read_epoch(folder, config.start_epoch)
     before, state, inputs = load_encoders(folder / "encoders.safetensors")
-    return Start(run=folder, config=before, state=state, inputs=inputs)
+    return Start(run=folder, config=before, state=state, inputs=inputs, epoch=0)
+
+
+def _read_epoch(run: Path, epoch: int) -> Start:
+    state = load_checkpoint(_checkpoint_of(run, epoch))
+    before = parse(state["config"])
+    saved = state["inputs"]
+    inputs = Inputs(
+        before.video,
+        before.audio,
+        mean=saved["normalise.mean"],
+        std=saved["normalise.std"],
+        clips=0,
+    )
+    return Start(run=run, config=before, state=state["model"], inputs=inputs, epoch=epoch)
+
+
+def _checkpoint_of(run: Path, epoch: int) -> Path:
+    """The checkpoint that a run kept of the end of an epoch."""
+    before, saved = read_config(run), steps_saved(run)
+    if not saved:
+        raise ValueError(f"start: {run} has no checkpoints")
+    size = len(load_checkpoint(checkpoint_path(run, saved[-1]))["keys"])
+    per_epoch = Plan.of(before, size).steps_per_epoch
+    if epoch * per_epoch not in saved:
+        kept = ", ".join(f"{step / per_epoch:g}" for step in saved)
+        raise ValueError(
+            f"start_epoch: {run} kept no checkpoint of epoch {epoch}, but of {kept}; name the "
+            f"epoch there with train.keep=[{epoch}] before it gets so far"
+        )
+    return checkpoint_path(run, epoch * per_epoch)
+
+
+def start_memory(
+    start: Start, method: Method, keys: NDArray[np.uint64], device: torch.device
+) -> str:
+    """Have a method take over what the other run's method keeps by row; a line on it.
+
+    Args:
+        start: the other run.
+        method: of this run.
+        keys: ``(N,)`` of this run's instances, by row.
+        device: where the method lives.
+
+    Raises:
+        ValueError: the method cannot do without it, and it is not there.
+    """
+    if not method.needs.memory:
+        return ""
+    path = _checkpoint_of(start.run, start.epoch) if start.epoch else None
+    saved = load_checkpoint(path) if path else last_checkpoint(start.run)
+    state = saved["method"] if saved else {}
+    old = saved["keys"].numpy().view(np.uint64) if saved else np.empty(0, np.uint64)
+    rows = rows_of(keys, old)
+    inherited = Inherited(
+        run=start.run.name,
+        state=state,
+        rows=torch.from_numpy(rows).to(device),
+        gone=int((~np.isin(old, keys)).sum()),
+    )
+    return method.inherit(inherited)
+
+
+def rows_of(keys: NDArray[np.uint64], old: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each of ``keys`` its place in ``old``, -1 where it is not there."""
+    if not len(old):
+        return np.full(len(keys), -1, np.int64)
+    order = np.argsort(old)
+    place = np.minimum(np.searchsorted(old[order], keys), len(old) - 1)
+    found = order[place]
+    return np.where(old[found] == keys, found, -1).astype(np.int64)
 
 
 def start_weights(config: RunConfig, model: Pair, start: Start) -> list[str]:

@@ -1,0 +1,144 @@
+"""What methods that compare with a memory bank share: settings, scores, the partition."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from earsight.config import section
+from earsight.methods.base import mean_over_ranks
+from earsight.objectives.nce import partition as partition_of
+from earsight.objectives.scores import scores
+from earsight.selection.memory_bank import MemoryBank
+
+MODALITIES = ("video", "audio")
+DIRECTIONS = {
+    "video_to_audio": ("video", "audio"),
+    "audio_to_video": ("audio", "video"),
+    "video_to_video": ("video", "video"),
+    "audio_to_audio": ("audio", "audio"),
+}
+"""Name to (modality of the query, modality of the target)."""
+
+_LOWEST_TEMPERATURE = 0.02
+
+
+@section
+class BankConfig:
+    """Noise-contrastive estimation against a memory bank (avid-cma §3).
+
+    Attributes:
+        negatives: rows drawn per sample.
+        temperature: inner products are divided by it.
+        momentum: share of a target that an update keeps.
+        partition: the normaliser is that of the ``first`` step, a moving average (``ema``), or
+            ``fixed``.
+        partition_value: the fixed one.
+        partition_rate: share of the moving average that a step keeps.
+    """
+
+    negatives: int = 1024
+    temperature: float = 0.07
+    momentum: float = 0.5
+    partition: Literal["first", "ema", "fixed"] = "first"
+    partition_value: float | None = None
+    partition_rate: float = 0.99
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        if self.negatives < 1:
+            yield "negatives: must be at least 1"
+        if self.temperature < _LOWEST_TEMPERATURE:
+            yield (
+                f"temperature: must be at least {_LOWEST_TEMPERATURE}, "
+                "or exponentials of scores overflow"
+            )
+        if not 0 <= self.momentum < 1:
+            yield "momentum: must lie between 0 and 1, below 1"
+        if self.partition == "fixed" and self.partition_value is None:
+            yield "partition_value: a fixed partition needs its value, such as 2.2"
+        if self.partition != "fixed" and self.partition_value is not None:
+            yield "partition_value: has no effect unless partition is fixed"
+        if self.partition_value is not None and self.partition_value <= 0:
+            yield "partition_value: must be positive"
+        if self.partition != "ema" and self.partition_rate != 0.99:
+            yield "partition_rate: has no effect unless partition is ema"
+        if not 0 <= self.partition_rate < 1:
+            yield "partition_rate: must lie between 0 and 1, below 1"
+
+
+def bank_scores(
+    embeddings: Mapping[str, Tensor],
+    bank: MemoryBank,
+    rows: Tensor,
+    directions: Mapping[str, tuple[str, str]],
+    temperature: float,
+) -> dict[str, Tensor]:
+    """Scores of each direction's queries with the sample's rows of its targets.
+
+    A sample's rows are the same in every direction, and directions that look at the same targets
+    share their fetching.
+
+    Args:
+        embeddings: modality to unit embeddings ``(B, D)``.
+        bank: the targets.
+        rows: ``(B, K)`` int64.
+        directions: name to (modality of the query, modality of the target).
+        temperature: ``τ``.
+
+    Returns:
+        ``(B, K)`` per direction, in the order of ``directions``.
+    """
+    found: dict[str, Tensor] = {}
+    for target in MODALITIES:
+        names = [name for name, (_, of) in directions.items() if of == target]
+        if not names:
+            continue
+        queries = torch.stack([embeddings[directions[name][0]] for name in names], dim=1)
+        every = scores(queries, bank.targets(target), rows, temperature)
+        found |= dict(zip(names, every.unbind(dim=1), strict=True))
+    return {name: found[name] for name in directions}
+
+
+@torch.no_grad()
+def observe(partition: Tensor, negatives: Mapping[str, Tensor]) -> Tensor:
+    """The partition of this batch, over all directions and ranks; it sets Z̄ if none is set (0)."""
+    own = torch.stack([partition_of(s) for s in negatives.values()]).mean()
+    observed = mean_over_ranks(own)
+    partition.copy_(torch.where(partition > 0, partition, observed))
+    return observed
+
+
+@torch.no_grad()
+def follow(partition: Tensor, observed: Tensor, settings: BankConfig) -> None:
+    """Move Z̄ towards what a step has ``observed``, in mode ``ema`` alone."""
+    if settings.partition != "ema":
+        return
+    rate = settings.partition_rate
+    moved = rate * partition + (1 - rate) * observed.mean()
+    partition.copy_(torch.where(moved.isfinite(), moved, partition))
+
+
+def log_kz(settings: BankConfig, partition: Tensor) -> Tensor:
+    """``c = log(K·Z̄)``."""
+    return math.log(settings.negatives) + partition.log()
+
+
+@torch.no_grad()
+def score_metrics(
+    positives: Mapping[str, Tensor], negatives: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Averages over directions.
+
+    ``positive_score``, ``negative_score``, and ``accuracy``: the share of queries whose first
+    positive beats all negatives.
+    """
+    positive = torch.cat([s[:, 0] for s in positives.values()])
+    hardest = torch.cat([s.amax(dim=1) for s in negatives.values()])
+    return {
+        "positive_score": positive.mean(),
+        "negative_score": torch.stack([s.mean() for s in negatives.values()]).mean(),
+        "accuracy": (positive > hardest).float().mean(),
+    }

@@ -1,0 +1,260 @@
+"""Cross-modal agreement (avid-cma §4): clips alike in both modalities become positives."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, distributed, nn
+
+from earsight.config import METHODS, section
+from earsight.corpus.batch import Batch
+from earsight.methods.bank import (
+    DIRECTIONS,
+    MODALITIES,
+    BankConfig,
+    bank_scores,
+    follow,
+    log_kz,
+    observe,
+    score_metrics,
+)
+from earsight.methods.base import Inherited, Method, Needs, Show, Spaces, Step, nothing_shown
+from earsight.objectives.nce import nce
+from earsight.selection.agreement import Agreement, mine
+from earsight.selection.memory_bank import MemoryBank
+from earsight.selection.negatives import draw_some, negatives_outside
+
+CROSS = ("video_to_audio", "audio_to_video")
+WITHIN = ("video_to_video", "audio_to_audio")
+
+
+@section
+class CmaConfig(BankConfig):
+    """CMA: Cross-AVID, and positives found by agreement told from the same negatives (eqs. 6–9).
+
+    It starts from a Cross-AVID run on the same corpus.
+
+    Attributes:
+        agreement: two clips agree as much as their pictures (``video``) or their sound (``audio``)
+            are alike, the less alike of the two (``min``, eq. 6), or the more alike (``either``).
+        positives: ``k``, rows found for each row.
+        drawn: how many of them are drawn per step; 0 for all.
+        refresh: epochs between two searches; the first precedes the first step.
+        weight: ``λ`` of the loss on positives.
+        mining_memory: MiB that a search may take beside the bank.
+    """
+
+    name: str = "cma"
+    agreement: Agreement = "min"
+    positives: int = 32
+    drawn: int = 0
+    refresh: int = 50
+    weight: float = 1.0
+    mining_memory: int = 256
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        yield from BankConfig.faults(self)
+        for name in ("positives", "refresh", "mining_memory"):
+            if getattr(self, name) < 1:
+                yield f"{name}: must be at least 1"
+        if not 0 <= self.drawn <= self.positives:
+            yield f"drawn: must lie between 0 and positives ({self.positives})"
+        if self.weight <= 0:
+            yield "weight: must be above 0; with 0 this is Cross-AVID (method.name=avid)"
+
+
+class Cma(Method):
+    """Cross-AVID, and within each modality positives found by agreement in both.
+
+    State: the memory bank, ``partition`` (Z̄), ``positives`` ``(N, k)`` int32 rows by descending
+    agreement (-1 for rows never visited, which have none) and ``agreement``, their mean.
+
+    Args:
+        settings: see :class:`CmaConfig`.
+        size: ``N``, rows of the training split.
+        dim: ``D``, size of the embeddings.
+        seed: of the draws and of targets that are new.
+
+    Raises:
+        ValueError: there are too few rows for positives and a negative.
+    """
+
+    partition: Tensor
+    positives: Tensor
+    agreement: Tensor
+
+    def __init__(self, settings: CmaConfig, *, size: int, dim: int, seed: int) -> None:
+        super().__init__()
+        if settings.positives >= size - 1:
+            raise ValueError(
+                f"method.positives: {settings.positives} of {size} training instances leave no "
+                f"negative; set it to {max(1, size // 10)} or lower, or scan more videos"
+            )
+        self.settings = settings
+        self.seed = seed
+        self.bank = MemoryBank(size, dim, seed=seed, momentum=settings.momentum)
+        self.register_buffer("partition", torch.tensor(settings.partition_value or 0.0))
+        none = torch.full((size, settings.positives), -1, dtype=torch.int32)
+        self.register_buffer("positives", none)
+        self.register_buffer("agreement", torch.tensor(0.0))
+
+    @property
+    def needs(self) -> Needs:
+        """One view, no labels, and the memory of the run that is started from."""
+        return Needs(memory=True)
+
+    @property
+    def spaces(self) -> Spaces:
+        """Both directions across modalities."""
+        return frozenset({("video", "audio"), ("audio", "video")})
+
+    def describe(self) -> str:
+        """Positives and negatives per query."""
+        settings = self.settings
+        drawn = f", {settings.drawn} drawn per step" if settings.drawn else ""
+        return (
+            f"{settings.positives} positives per row by agreement ({settings.agreement}){drawn}, "
+            f"{settings.negatives} negatives per query from the rows outside them"
+        )
+
+    def inherit(self, before: Inherited) -> str:
+        """Go on with the bank and Z̄ of a Cross-AVID run.
+
+        Raises:
+            ValueError: it has no such bank, or of other clips.
+        """
+        if not {f"bank.{name}" for name in MODALITIES} <= before.state.keys():
+            raise ValueError(
+                f"start: {before.run} keeps no memory bank of both modalities; CMA starts from a "
+                "Cross-AVID (or CMA) run whose last checkpoint is there"
+            )
+        if not bool((before.rows >= 0).any()):
+            raise ValueError(
+                f"start: {before.run} was trained on other clips ({before.gone}, of which none is "
+                "in this corpus); CMA starts from a run on the same corpus"
+            )
+        taken = self.bank.take(before.state, before.rows, prefix="bank.")
+        if not taken:
+            raise ValueError(
+                f"start: {before.run} has embeddings of another size than head.dim; give this run "
+                "the settings of that one"
+            )
+        if self.settings.partition != "fixed":
+            self.partition.copy_(before.state["partition"])
+        return before.described(taken)
+
+    def begin_epoch(self, epoch: int, source: object = None, show: Show = nothing_shown) -> str:
+        """Find positives anew where it is time to.
+
+        Raises:
+            ValueError: nothing was visited yet, as the run starts from none, or too little.
+        """
+        if epoch % self.settings.refresh:
+            return ""
+        if not bool(self.bank.visited.any()):
+            raise ValueError(
+                "method.name: cma finds positives in what a Cross-AVID run has learned; start from "
+                "one with --from RUN"
+            )
+        before = self.positives.clone()
+        self._mine(show)
+        known = self.positives[:, 0] >= 0
+        kept = (self.positives[known][:, :, None] == before[known][:, None]).any(dim=2)
+        again = "" if not epoch else f", {100 * float(kept.float().mean()):.0f} % as before"
+        return (
+            f"{self.settings.positives} positives found for {int(known.sum())} of {len(known)} "
+            f"rows: mean agreement {float(self.agreement):.3f}{again}"
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> Step:
+        """``L_Cross-AVID + λ·L_wMPD``, both with the same negatives (eqs. 8–9).
+
+        Rows without positives take part in the first alone. Metrics: those of AVID, with the
+        positives' losses as ``loss_video_to_video`` and ``loss_audio_to_audio``; scores and
+        accuracy are those across modalities; ``agreement`` of the positives when they were found.
+        """
+        embeddings = self.embed(model, batch.views[0])
+        positives = self.positives[batch.row].long()
+        drawn = draw_some(
+            self.seed, "positives", batch.index, positives, self.settings.drawn or len(positives[0])
+        )
+        rows = torch.cat((batch.row[:, None], drawn, self._negatives(batch, positives)), dim=1)
+        every = bank_scores(
+            embeddings, self.bank, rows.clamp(min=0), DIRECTIONS, self.settings.temperature
+        )
+        first = 1 + drawn.shape[1]
+        negatives = {name: s[:, first:] for name, s in every.items()}
+        observed = observe(self.partition, {name: negatives[name] for name in CROSS})
+        c = log_kz(self.settings, self.partition)
+        own = {name: every[name][:, :1] for name in CROSS}
+        losses = {name: nce(own[name], negatives[name], c) for name in CROSS}
+        agreed = (drawn[:, 0] >= 0).float()
+        losses |= {n: agreed * nce(every[n][:, 1:first], negatives[n], c) for n in WITHIN}
+        mean = {name: loss.mean() for name, loss in losses.items()}
+        across, within = (
+            torch.stack([mean[name] for name in names]).sum() for names in (CROSS, WITHIN)
+        )
+        metrics = {f"loss_{name}": value.detach() for name, value in mean.items()}
+        metrics |= score_metrics(own, {name: negatives[name] for name in CROSS})
+        metrics |= {"partition": self.partition.clone(), "partition_of_batch": observed}
+        metrics["agreement"] = self.agreement.clone()
+        updates = {"row": batch.row, "partition": observed[None]}
+        updates |= {name: x.detach() for name, x in embeddings.items()}
+        loss = across + self.settings.weight * within
+        return Step(loss=loss, metrics=metrics, updates=updates)
+
+    @torch.no_grad()
+    def commit(self, updates: Mapping[str, Tensor]) -> None:
+        """Move the targets of the batch's rows and, in mode ``ema``, the partition."""
+        self.bank.update(updates["row"], {name: updates[name] for name in MODALITIES})
+        follow(self.partition, updates["partition"], self.settings)
+
+    def _negatives(self, batch: Batch, positives: Tensor) -> Tensor:
+        """``(B, K)`` rows outside the own one and all its positives, drawn or not."""
+        excluded = torch.cat((batch.row[:, None], positives), dim=1)
+        count, size = self.settings.negatives, len(self.bank)
+        return negatives_outside(self.seed, batch.index, excluded, count, size)
+
+    @torch.no_grad()
+    def _mine(self, show: Show) -> None:
+        """Find positives of all rows; each rank does its part, and all end with the same."""
+        rank, ranks = _rank()
+        size = len(self.bank)
+        share = -(-size // ranks)
+        own = torch.arange(rank * share, (rank + 1) * share).clamp(max=size - 1)
+        found = mine(
+            self.bank.targets("video"),
+            self.bank.targets("audio"),
+            self.settings.positives,
+            agreement=self.settings.agreement,
+            usable=self.bank.visited,
+            queries=own.to(self.positives.device),
+            memory=self.settings.mining_memory * 2**20,
+            progress=lambda done, of: show(done, of, "finding positives"),
+        )
+        self.positives.copy_(_joined(found.rows.int())[:size])
+        agreement = _joined(found.agreement)[:size]
+        self.agreement.copy_(agreement[self.positives >= 0].mean())
+
+
+def _rank() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _joined(x: Tensor) -> Tensor:
+    """``x`` of all ranks, which is of one shape, one after the other."""
+    _, ranks = _rank()
+    if ranks == 1:
+        return x
+    every = [torch.empty_like(x) for _ in range(ranks)]
+    distributed.all_gather(every, x.contiguous())
+    return torch.cat(every)
+
+
+@METHODS.register("cma", CmaConfig)
+def build_cma(settings: CmaConfig, *, size: int, dim: int, seed: int) -> Cma:
+    """The method that ``settings`` describe."""
+    return Cma(settings, size=size, dim=dim, seed=seed)
