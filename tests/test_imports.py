@@ -22,7 +22,7 @@ ORDER = [
     "demo",
     "cli",
 ]
-ANYWHERE = {"config", "random", "version", "errors", "terminal", "presets"}
+ANYWHERE = {"config", "random", "version", "errors", "terminal", "presets", "processor"}
 # Scoring and choosing are neighbours: neither may know the other.
 APART = [("objectives", "selection")]
 

@@ -3,13 +3,13 @@
 import ctypes
 import os
 import platform
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from earsight.config import RunConfig
+from earsight.processor import multiplies_bfloat16
 from earsight.training.place import claim_gpu, place
 from earsight.version import __version__
 
@@ -73,16 +73,6 @@ def prepare_machine(config: RunConfig) -> torch.device:
     return choose_device(config.device)
 
 
-@cache
-def _processor_flags() -> frozenset[str]:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return frozenset()
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return frozenset(flags.partition(":")[2].split())
-
-
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that convolutions run in, or None for float32.
 
@@ -90,10 +80,9 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """
     if precision == "float32":
         return None
-    if precision == "bfloat16" or device.type == "cuda":
+    if precision == "bfloat16" or multiplies_bfloat16(device):
         return torch.bfloat16
-    native = _processor_flags() & {"avx512_bf16", "amx_bf16"}
-    return torch.bfloat16 if device.type == "cpu" and native else None
+    return None
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:

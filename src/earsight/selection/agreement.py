@@ -1,0 +1,269 @@
+"""Mining of positives: the rows whose video and audio targets both agree with a row's own."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from earsight.processor import multiplies_bfloat16
+from earsight.random import permute
+from earsight.selection.agreement_full import mine_whole_rows
+from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, score_and_rank
+from earsight.selection.agreement_sweep import (
+    GROUP,
+    Columns,
+    Shortlists,
+    Sweep,
+    errors,
+    shortlist_size,
+    spread,
+)
+
+__all__ = ["Agreement", "Mined", "mine"]
+
+Progress = Callable[[int, int], None]
+
+_BLOCK = 2048
+"""Rows and columns of a tile: its scores stay in a processor's cache."""
+
+_REFINED = 1024
+"""Queries whose candidates are scored exactly at a time."""
+
+_LEAST_MEMORY = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mined:
+    """Positives of ``Q`` queries.
+
+    Attributes:
+        rows: ``(Q, k)`` int64, by descending agreement, of equals the lower row first; −1 where
+            the query is not usable.
+        agreement: ``(Q, k)`` float32, ``ρ``; −inf where ``rows`` is −1.
+    """
+
+    rows: Tensor
+    agreement: Tensor
+
+    @classmethod
+    def none(cls, size: int, k: int, device: torch.device) -> "Mined":
+        """Room for ``size`` queries, none answered."""
+        return cls(
+            rows=torch.full((size, k), -1, dtype=torch.int64, device=device),
+            agreement=torch.full((size, k), -torch.inf, device=device),
+        )
+
+
+@torch.no_grad()
+def mine(
+    video: Tensor,
+    audio: Tensor,
+    k: int,
+    *,
+    agreement: Agreement = "min",
+    usable: Tensor | None = None,
+    queries: Tensor | None = None,
+    memory: int = 256 * 2**20,
+    progress: Progress | None = None,
+) -> Mined:
+    """The ``k`` rows of largest ``ρ_ij = min(v̄_i·v̄_j, ā_i·ā_j)``, ``j ≠ i`` (avid-cma eqs. 6–7).
+
+    The result is exact: the first ``k`` by an agreement computed in float32, in a fixed order of
+    operations (within 5e-7 of the true number for unit vectors of 128), the lower row first among
+    equals. It depends neither on ``memory``, nor on how queries are split, nor on the device.
+    Candidates come from bfloat16 products where the machine has instructions for them, with a
+    bound of their error (:class:`~earsight.selection.agreement_scores.Rounding`) that decides
+    which are kept. Queries with more near-ties than a shortlist holds, and those of which the
+    ``k``-th agreement is hardly positive, are mined by whole rows in float32, which is slower.
+
+    Args:
+        video: ``(N, D)`` float32 unit vectors, the bank of video targets.
+        audio: ``(N, D)`` the same of audio, on the same device.
+        k: positives per query.
+        agreement: ``min``; ``video`` or ``audio`` alone; ``either``, the larger (avid-cma fig. 4).
+        usable: ``(N,)`` bool, rows that may be queries and positives (all); see ``visited`` of
+            :class:`~earsight.selection.memory_bank.MemoryBank`.
+        queries: ``(Q,)`` int64 rows (all); with several ranks, each mines its part.
+        memory: bytes to work in beyond the banks and the result. Where all rows are queries and
+            ``N·(2·D·2 + 6·(4·k + 64))`` bytes fit, half of the products are enough.
+        progress: called with the number of queries done and their number.
+
+    Raises:
+        ValueError: wrong shapes or types, numbers that are not finite, fewer than ``k`` other
+            usable rows, or too little memory.
+    """
+    usable = _checked(video, audio, k, usable, memory)
+    queries = _checked_queries(queries, video)
+    banks = Banks.of(video, audio, agreement)
+    asked = usable[queries].nonzero()[:, 0]
+    result = Mined.none(len(queries), k, video.device)
+    task = _Task(banks, queries[asked], k, usable, memory, progress)
+    result.rows[asked], result.agreement[asked] = task.run()
+    return result
+
+
+class _Task:
+    """One call of :func:`mine` after its checks: ``queries`` ``(Q,)`` are usable rows."""
+
+    def __init__(
+        self,
+        banks: Banks,
+        queries: Tensor,
+        k: int,
+        usable: Tensor,
+        memory: int,
+        progress: Progress | None,
+    ) -> None:
+        self.banks, self.queries, self.k, self.usable = banks, queries, k, usable
+        self.memory, self.progress = memory, progress
+        low = multiplies_bfloat16(banks.device)
+        self.dtype = torch.bfloat16 if low else torch.float32
+        found = Mined.none(len(queries), k, banks.device)
+        self.rows, self.agreement = found.rows, found.agreement
+        self._done = 0.0
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Rows and agreement, ``(Q, k)`` each."""
+        candidates = self.usable.nonzero()[:, 0]
+        block = self._block()
+        if len(candidates) < 2 * block or self.k > block // 8:
+            self._whole_rows(torch.arange(len(self.queries), device=self.banks.device))
+        else:
+            self._sweep(candidates[self._scrambled(len(candidates))], block)
+        return self.rows, self.agreement
+
+    def _block(self) -> int:
+        """Width of tiles: a fifth of the memory for two of them and what is found in them."""
+        widest = math.isqrt(self.memory // (5 * 8))
+        return max(GROUP, min(_BLOCK, widest // GROUP * GROUP))
+
+    def _scrambled(self, size: int) -> Tensor:
+        order = permute(0, "mining", np.arange(size), size)
+        return torch.from_numpy(order).to(self.banks.device)
+
+    def _sweep(self, candidates: Tensor, block: int) -> None:
+        """Shortlists for all queries at once if memory allows, else for one part after another."""
+        width = self.dtype.itemsize
+        rounded = len(candidates) * self.banks.dim * len(self.banks.vectors) * width
+        listed = shortlist_size(self.k) * (4 + width) + 64
+        error = errors(self.banks, self.dtype)
+        every = len(self.queries) == len(candidates) == len(torch.unique(self.queries))
+        if every and 5 * (len(candidates) * listed + rounded) <= 4 * self.memory:
+            columns = Columns.of(self.banks, candidates, block, self.dtype, keep=True)
+            place = _inverse(self.queries, len(self.banks))[columns.rows]
+            self._run(columns, columns, error, place.where(columns.rows >= 0, -1), symmetric=True)
+            return
+        keep = 5 * rounded <= 2 * self.memory
+        columns = Columns.of(self.banks, candidates, block, self.dtype, keep=keep)
+        each = listed + self.banks.dim * len(self.banks.vectors) * width
+        part_size = max(block, 2 * self.memory // (5 * each))
+        for part in in_blocks(len(self.queries), part_size):
+            place = torch.arange(part.start, part.stop, device=self.banks.device)
+            height = min(block, -(-len(place) // GROUP) * GROUP)
+            queries = Columns.of(self.banks, self.queries[part], height, self.dtype, keep=True)
+            self._run(columns, queries, error, spread(place, height))
+
+    def _run(
+        self,
+        columns: Columns,
+        queries: Columns,
+        error: Tensor,
+        place: Tensor,
+        *,
+        symmetric: bool = False,
+    ) -> None:
+        """Mine ``queries``, whose places among all queries are ``place`` (−1: none)."""
+        position = _inverse(columns.rows, len(self.banks))[queries.rows]
+        own = position.where(queries.rows >= 0, -1)
+        lists = Shortlists(own, self.k, error[queries.rows], self.dtype)
+        start, size = self._done, int((place >= 0).sum())
+        for share in Sweep(columns, queries, lists).run(symmetric=symmetric):
+            self._tell(start + share * size)
+        self._refine(lists, columns.rows, place)
+        self._whole_rows(place[lists.lost & (place >= 0)])
+
+    def _refine(self, lists: Shortlists, rows: Tensor, place: Tensor) -> None:
+        """Exact scores of the candidates of all queries that are not lost."""
+        kept = (~lists.lost).nonzero()[:, 0]
+        for some in torch.split(kept, _REFINED):
+            count = lists.count[some]
+            assert bool((count >= self.k).all())
+            used = torch.arange(lists.room, device=some.device) < count[:, None]
+            at = used.nonzero()[:, 0]
+            found = rows[lists.positions[some][used].long()]
+            own = self.queries[place[some]]
+            listed = score_and_rank(self.banks, own, at, found, self.k)
+            self.rows[place[some]], self.agreement[place[some]] = listed
+
+    def _whole_rows(self, places: Tensor) -> None:
+        fresh = self._done == 0
+        for some in torch.split(places, 4096):
+            self.rows[some], self.agreement[some] = mine_whole_rows(
+                self.banks, self.queries[some], self.k, usable=self.usable, memory=self.memory
+            )
+            if fresh:
+                self._tell(self._done + len(some))
+
+    def _tell(self, done: float) -> None:
+        self._done = done
+        if self.progress is not None:
+            self.progress(round(done), len(self.queries))
+
+
+def _inverse(rows: Tensor, size: int) -> Tensor:
+    """The place of each of ``size`` rows in ``rows``, ``(size,)``, −1 where it has none."""
+    # Fillers (−1) write the extra place at the end.
+    places = rows.new_full((size + 1,), -1)
+    places[rows] = torch.arange(len(rows), device=rows.device)
+    return places[:size]
+
+
+def _checked(video: Tensor, audio: Tensor, k: int, usable: Tensor | None, memory: int) -> Tensor:
+    """The usable rows, ``(N,)`` bool, once all inputs are known to fit."""
+    if video.ndim != 2 or video.shape != audio.shape or video.shape[1] < 1:
+        raise ValueError(
+            f"mining compares two banks of shape (N, D), and got video {tuple(video.shape)}, "
+            f"audio {tuple(audio.shape)}; give the banks of one run"
+        )
+    if video.dtype != torch.float32 or audio.dtype != torch.float32:
+        raise ValueError(
+            f"banks must be float32, and are {video.dtype} and {audio.dtype}; convert with .float()"
+        )
+    if usable is None:
+        usable = torch.ones(len(video), dtype=torch.bool, device=video.device)
+    if usable.shape != (len(video),) or usable.dtype != torch.bool:
+        raise ValueError(
+            f"usable must be ({len(video)},) bool, and is {tuple(usable.shape)} {usable.dtype}"
+        )
+    if memory < _LEAST_MEMORY:
+        raise ValueError(f"memory must be at least {_LEAST_MEMORY} bytes, and is {memory}")
+    for name, bank in (("video", video), ("audio", audio)):
+        largest = torch.linalg.vector_norm(bank, ord=torch.inf, dim=1)
+        wrong = int((~largest.isfinite()).sum())
+        if wrong:
+            raise ValueError(
+                f"{wrong} rows of the {name} bank hold numbers that are not finite; "
+                "take an earlier checkpoint"
+            )
+    others = int(usable.sum()) - 1
+    if not 1 <= k <= others:
+        raise ValueError(
+            f"k must be from 1 to the number of other usable rows, and is {k}: "
+            f"{others + 1} of {len(video)} rows are usable"
+        )
+    return usable
+
+
+def _checked_queries(queries: Tensor | None, video: Tensor) -> Tensor:
+    if queries is None:
+        return torch.arange(len(video), device=video.device)
+    if queries.ndim != 1 or queries.dtype != torch.int64:
+        raise ValueError(
+            f"queries must be (Q,) int64, and is {tuple(queries.shape)} {queries.dtype}"
+        )
+    if len(queries) and not 0 <= int(queries.min()) <= int(queries.max()) < len(video):
+        raise ValueError(f"queries must be rows from 0 to {len(video) - 1}")
+    return queries
