@@ -21,11 +21,13 @@ Every setting with its default. On the command line: `section.name=value`; in a 
 
 
 def described(cls: type[Any]) -> dict[str, str]:
-    """The attributes' descriptions in a docstring."""
-    text = inspect.getdoc(cls) or ""
-    _, _, attributes = text.partition("Attributes:\n")
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", about).replace("``", "`") for name, about in entries}
+    """The attributes' descriptions in the docstrings of a class and of what it builds on."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        _, _, attributes = (inspect.cleandoc(one.__doc__ or "")).partition("Attributes:\n")
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
+        found |= {name: re.sub(r"\s+", " ", about).replace("``", "`") for name, about in entries}
+    return found
 
 
 def rows(cls: type[Any], path: str) -> list[str]:

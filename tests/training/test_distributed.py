@@ -21,6 +21,7 @@ from earsight.training.checkpoint import steps_saved
 from earsight.training.devices import cores, thread_count
 from earsight.training.place import claim_gpu
 from earsight.training.plan import Plan
+from earsight.training.resume import last_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -303,3 +304,22 @@ def test_a_dry_run_takes_one_process(corpus, small, monkeypatch):
 def test_timeouts_are_positive(small):
     with pytest.raises(ConfigError, match=r"train\.rank_timeout: must be positive"):
         api.configure("tiny", settings=[*small, "train.rank_timeout=0"])
+
+
+def test_ranks_search_their_parts_and_end_with_the_positives_of_one(
+    uninterrupted, corpus, small, tmp_path
+):
+    chosen = [text for text in small if not text.startswith("optimizer.")]
+    settings = [*chosen, "method.positives=4", "optimizer.milestones=[1]", "train.epochs=1"]
+
+    def command(run):
+        own = ["--preset", "tiny-cma", "--corpus", str(corpus), "--from", str(uninterrupted)]
+        return ["-m", "earsight", "pretrain", "-o", str(run), *own, *settings]
+
+    codes, errors = ended(start(command(tmp_path / "two")))
+    assert codes == [0, 0], errors
+    codes, errors = ended(start(command(tmp_path / "one"), ranks=1))
+    assert codes == [0], errors
+    one, two = (last_checkpoint(tmp_path / name)["method"] for name in ("one", "two"))
+    assert torch.equal(one["positives"], two["positives"])
+    assert torch.equal(one["agreement"], two["agreement"])
