@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earsight import random
 from earsight.evaluation.bank import Bank
-from earsight.evaluation.rows import Row
+from earsight.evaluation.rows import PRECISION, Row
 from earsight.selection.agreement import Agreement, Mined, mine
 
 CRITERIA: tuple[Agreement, ...] = get_args(Agreement)
@@ -66,7 +66,7 @@ def precision_rows(
                 task="agreement",
                 modality=name,
                 label=label,
-                metric=f"precision@{count}",
+                metric=f"{PRECISION}{count}",
                 value=value,
                 chance=chance,
                 n=known,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from earsight.config import RunConfig
 from earsight.corpus.instances import Instances
@@ -68,8 +69,8 @@ class Example:
     Attributes:
         reference: row of the bank.
         positives: best first.
-        video_only: nearest by pictures that are no positives.
-        audio_only: nearest by sound that are no positives.
+        video_only: among the nearest by pictures, those whose sound differs most.
+        audio_only: among the nearest by sound, those whose pictures differ most.
     """
 
     reference: int
@@ -197,21 +198,23 @@ def examples(
         reference = int(queries[at])
         positives = found["min"].rows[at].tolist()
 
-        def nearest(
-            modality: Agreement, at: int = at, positives: list[int] = positives
-        ) -> list[int]:
-            every = found[modality].rows[at].tolist()
-            return [row for row in every if row not in positives][:_LOOK_ALIKES]
-
         made.append(
             Example(
                 reference=reference,
                 positives=_alike(bank, reference, positives[:_POSITIVES]),
-                video_only=_alike(bank, reference, nearest("video")),
-                audio_only=_alike(bank, reference, nearest("audio")),
+                video_only=_rejected(bank, reference, found["video"].rows[at], positives),
+                audio_only=_rejected(bank, reference, found["audio"].rows[at], positives),
             )
         )
     return made
+
+
+def _rejected(
+    bank: Bank, reference: int, nearest: Tensor, positives: Sequence[int]
+) -> tuple[Alike, ...]:
+    """Of the nearest in one modality that are no positives, those least alike in the other."""
+    alike = _alike(bank, reference, [row for row in nearest.tolist() if row not in positives])
+    return tuple(sorted(alike, key=lambda one: min(one.video, one.audio))[:_LOOK_ALIKES])
 
 
 def _alike(bank: Bank, reference: int, rows: Sequence[int]) -> tuple[Alike, ...]:

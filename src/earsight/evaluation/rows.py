@@ -11,6 +11,9 @@ LOWER_IS_BETTER = ("median_rank", "mean_log_rank", "alignment", "uniformity")
 POOLED = "pooled"
 """The block's name where the encoder's output is classified."""
 
+PRECISION = "precision@"
+"""What metrics begin with that say how many of so many positives are right."""
+
 _KEYS = {"retrieve": "retrieval"}
 
 
@@ -118,7 +121,7 @@ def is_block(row: Row) -> bool:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of the samples, between 0 and 1."""
-    if metric.startswith(("R@", "precision@")):
+    if metric.startswith(("R@", PRECISION)):
         return True
     return metric in ("accuracy", "accuracy_deviation", "Sample@1", "Clip@1")
 
@@ -140,14 +143,19 @@ def format_table(rows: Sequence[Row]) -> str:
     """Plain-text tables of rows, beside the random initialisation and chance.
 
     Rows of a measurement that was made of several blocks stand in a table of their own, with a
-    column for each block.
+    column for each block; so does precision, with a column for each number of positives.
     """
     spread = {_measured(row) for row in rows if is_block(row)}
-    plain = [row for row in rows if _measured(row) not in spread]
-    parts = [_draw(("task", "of", "label", "metric"), _PLAIN, [_cells(row) for row in plain])]
+    precise = [row for row in rows if row.metric.startswith(PRECISION)]
+    plain = [row for row in rows if _measured(row) not in spread and row not in precise]
+    parts = []
+    if plain or not rows:
+        parts.append(_draw(("task", "of", "label", "metric"), _PLAIN, list(map(_cells, plain))))
     if spread:
         parts.append(_block_table([row for row in rows if _measured(row) in spread]))
-    return "\n\n".join(parts if plain or not spread else parts[1:])
+    if precise:
+        parts.append(_precision_table(precise))
+    return "\n\n".join(parts)
 
 
 _PLAIN = ("value", "random init", "chance", "n")
@@ -176,6 +184,20 @@ def _block_table(rows: Sequence[Row]) -> str:
                 lines.append((task, modality, label or "–", weights, *cells, *end))
     names = [name if name == POOLED else f"block {name}" for name in blocks]
     return _draw(("task", "of", "label", "weights"), (*names, "chance", "n"), lines)
+
+
+def _precision_table(rows: Sequence[Row]) -> str:
+    """A line for each criterion and label, a column for each number of positives."""
+    counts = list(dict.fromkeys(row.metric for row in rows))
+    lines = []
+    for label, of in dict.fromkeys((row.label, row.modality) for row in rows):
+        own = {row.metric: row for row in rows if (row.label, row.modality) == (label, of)}
+        first = next(iter(own.values()))
+        cells = [format_value(name, own[name].value) if name in own else "–" for name in counts]
+        end = (format_value(first.metric, first.chance), str(first.n))
+        lines.append((first.task, of, label or "–", *cells, *end))
+    names = [name.replace(PRECISION, "P@") for name in counts]
+    return _draw(("task", "of", "label"), (*names, "chance", "n"), lines)
 
 
 def _draw(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -10,15 +10,13 @@ from markupsafe import Markup
 from earsight.corpus.instances import Instances
 from earsight.evaluation.agreement_run import AgreementResult, Alike, Example
 from earsight.evaluation.results import write_whole
-from earsight.evaluation.rows import Row
+from earsight.evaluation.rows import PRECISION, Row
 from earsight.report.curves import draw
 from earsight.report.gallery import Embedder, Medium, clip_caption
 from earsight.report.metrics import Panel, Series
 from earsight.report.page import SCRIPT, environment, script_hash
 from earsight.report.tables import tables_of
 from earsight.report.words import say
-
-_PRECISION = "precision@"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def write_agreement(result: AgreementResult, output: Path) -> None:
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
     """Per label, precision by number of positives: a curve for each criterion."""
-    chosen = [row for row in rows if row.metric.startswith(_PRECISION)]
+    chosen = [row for row in rows if row.metric.startswith(PRECISION)]
     return [
         Panel(
             title=f"Precision of positives: {label}",
@@ -85,7 +83,7 @@ def _curves(rows: Sequence[Row]) -> list[Series]:
         curves.append(
             Series(
                 name=say(name),
-                x=np.array([float(row.metric.removeprefix(_PRECISION)) for row in own]),
+                x=np.array([float(row.metric.removeprefix(PRECISION)) for row in own]),
                 y=np.array([row.value for row in own]),
                 chance=own[0].chance,
             )
