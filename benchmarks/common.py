@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from earsight import api
+
+Lines = list[dict[str, Any]]
 
 SCHEMA = 1
 """Version of the JSON that benchmarks write."""
@@ -29,6 +32,40 @@ def av_digits(folder: Path) -> Path:
     corpus = folder / "corpus.parquet"
     api.scan([str(media)], corpus, labels=media / "labels.csv", group_by="image")
     return corpus
+
+
+def train(corpus: Path, run: Path, *settings: str, processes: int = 1, cores: list[int]) -> Lines:
+    """Train the preset `tiny` as a user would, several processes by torchrun (on gloo).
+
+    Args:
+        corpus: the manifest.
+        run: the run folder to make.
+        settings: of the run.
+        processes: that share it.
+        cores: on which they may run.
+
+    Returns:
+        The lines of ``metrics.jsonl`` that tell of training.
+    """
+    command = ["-m", "earsight", "pretrain", "--preset", "tiny", "--corpus", str(corpus)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    several = torchrun if processes > 1 else []
+    fixed = ("evaluation.every=0", "evaluation.tasks=[geometry]", "evaluation.gallery=2")
+    subprocess.run(
+        [sys.executable, *several, *command, "-o", str(run), "--json", *fixed, *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "train"]
+
+
+def clips_per_second(lines: Lines, batch: int, skipped: int = 2) -> float:
+    """Speed after the first ``skipped`` log lines, in which caches fill and memory is taken."""
+    first, last = lines[skipped], lines[-1]
+    return float(batch * (last["step"] - first["step"]) / (last["time"] - first["time"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,52 +5,27 @@ Held equal are the clips that a process takes in a step (so the batch of two is 
 one thread of torch per process, and decoding within the process. Sides take turns.
 """
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from common import Target, arguments, av_digits, finish, median
+from common import Target, arguments, av_digits, clips_per_second, finish, median, train
 
 CLIPS = 32
 """Clips per process and step."""
-
-SKIPPED = 2
-"""Log lines at the start that are not counted: caches fill, memory is taken."""
 
 
 def speed(processes: int, cores: list[int], corpus: Path, steps: int) -> float:
     """Clips per second of a run, over all its processes."""
     batch = CLIPS * processes
+    settings = (f"train.batch={batch}", f"train.epoch_samples={64 * steps}", "train.epochs=1")
+    own = ("train.log_every=10", "train.precision=float32", "threads=1", "data.workers=0")
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
-        command = [
-            *("-m", "earsight", "pretrain", "--preset", "tiny", "--corpus", str(corpus)),
-            *(
-                "-o",
-                str(run),
-                "--json",
-                f"train.batch={batch}",
-                f"train.epoch_samples={64 * steps}",
-            ),
-            *("train.epochs=1", "train.log_every=10", "train.precision=float32", "threads=1"),
-            *("data.workers=0", "optimizer.milestones=[1]", "evaluation.every=0"),
-            *("evaluation.tasks=[geometry]", "evaluation.gallery=2"),
-        ]
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-        several = [*torchrun, str(processes)] if processes > 1 else []
-        subprocess.run(
-            [sys.executable, *several, *command],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    train = [line for line in lines if line["kind"] == "train"][SKIPPED:]
-    made = train[-1]["step"] - train[0]["step"]
-    return float(batch * made / (train[-1]["time"] - train[0]["time"]))
+        milestones = "optimizer.milestones=[1]"
+        lines = train(corpus, run, *settings, *own, milestones, processes=processes, cores=cores)
+    return clips_per_second(lines, batch)
 
 
 def main() -> int:
