@@ -45,6 +45,7 @@ DESIGN = {
         {"says": "more help", "report": "{label}", "more": ["many", "few"]},
         {"says": "alike", "report": "{label}", "same": ["many", "few"], "within": 0.5},
         {"says": "chance", "report": "rank", "chance": "few"},
+        {"says": "further", "report": "rank", "more": ["many", "few"], "beyond": "{label}"},
     ],
 }
 
@@ -199,20 +200,23 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     # Both end with the 60 epochs of their continuation.
     assert few.values == many.values == pytest.approx((6.02, 6.03, 6.04))
     assert few.chance == pytest.approx(0.1)
-    more, alike, chance = summary.findings
+    more, alike, chance, further = summary.findings
     assert more.verdict == "undecided"
     assert alike.verdict == "holds"
     # 7, 8, 9: away by 0.02, 0 and 0.02; the interval is ±1.96·0.05/√3.
     assert chance.verdict == "holds"
     assert chance.difference.mean == pytest.approx(0.04 / 3)
     assert chance.detectable == pytest.approx(1.959964 * 0.05 / 3**0.5)
+    # Both gains are 0 in every seed.
+    assert further.difference.mean == 0
+    assert further.verdict == "undecided"
     path = write_summary(tmp_path, summary)
     assert read_summary(path) == summary
     text = format_summary(summary)
     assert "few" in text
     assert "holds" in text
     assert markdown(figure_table(summary)).count("\n") == 3
-    assert len(finding_table(summary)) == 4
+    assert len(finding_table(summary)) == 5
 
 
 def test_a_figure_that_is_missing_is_named(plan, tmp_path):

@@ -77,6 +77,8 @@ class Claim:
         same: arms that differ by less than ``within``.
         chance: arm whose mean lies within the 95 % interval of guessing.
         margin: by which the first must exceed the second.
+        beyond: name of another figure; the first must then exceed the second by more than it does
+            there.
         within: margin of ``same``.
     """
 
@@ -86,6 +88,7 @@ class Claim:
     same: tuple[str, str] | None = None
     chance: str | None = None
     margin: float = 0.0
+    beyond: str = ""
     within: float = 0.0
 
     @property
@@ -99,8 +102,9 @@ class Claim:
             yield "give one of more, same and chance"
         if (self.same is not None) != (self.within > 0):
             yield "within: a positive margin belongs to same, and to each of them"
-        if self.margin and self.more is None:
-            yield "margin: has no effect unless more is given"
+        for name in ("margin", "beyond"):
+            if getattr(self, name) and self.more is None:
+                yield f"{name}: has no effect unless more is given"
 
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
@@ -156,8 +160,9 @@ class Design:
                 yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
         for claim in self.claims:
             yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())
-            if claim.report not in names:
-                yield f"claim {claim.says!r}: reports {claim.report!r}, which is not reported"
+            for name in filter(None, (claim.report, claim.beyond)):
+                if name not in names:
+                    yield f"claim {claim.says!r}: reports {name!r}, which is not reported"
             missing = [arm for arm in claim.arms if arm not in self.arms]
             yield from (f"claim {claim.says!r}: {arm!r} is no arm" for arm in missing)
         if self.seeds < 1:
@@ -170,6 +175,7 @@ class Question:
 
     says: str
     report: str
+    beyond: str
     claim: Claim
 
 
@@ -231,9 +237,11 @@ def reports(design: Design) -> list[Report]:
 def questions(design: Design) -> list[Question]:
     """The claims, one per label where they are about labels."""
     return [
-        Question(says=says, report=report, claim=claim)
+        Question(says=says, report=report, beyond=beyond, claim=claim)
         for claim in design.claims
-        for says, report in expanded((claim.says, claim.report), design.labels)
+        for says, report, beyond in expanded(
+            (claim.says, claim.report, claim.beyond), design.labels
+        )
     ]
 
 

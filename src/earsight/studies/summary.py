@@ -196,7 +196,8 @@ def _test(claim: Claim) -> str:
     if claim.same is not None:
         return f"two one-sided paired t-tests within ±{claim.within:g}"
     over = f" by more than {claim.margin:g}" if claim.margin else ""
-    return f"one-sided paired t-test{over}"
+    beyond = ", of the difference and of that in the other figure" if claim.beyond else ""
+    return f"one-sided paired t-test{over}{beyond}"
 
 
 def _compare(question: Question, figures: Mapping[tuple[str, str], Figure]) -> Comparison:
@@ -204,10 +205,21 @@ def _compare(question: Question, figures: Mapping[tuple[str, str], Figure]) -> C
     first, second = (figures[question.report, arm] for arm in claim.arms)
     if claim.same is not None:
         return compare_equal(first.values, second.values, claim.within)
-    sign = -1 if first.metric in LOWER_IS_BETTER else 1
-    return compare_greater(
-        [sign * x for x in first.values], [sign * x for x in second.values], claim.margin
-    )
+    if question.beyond:
+        other = [figures[question.beyond, arm] for arm in claim.arms]
+        return compare_greater(_gains(first, second), _gains(*other), claim.margin)
+    return compare_greater(_signed(first), _signed(second), claim.margin)
+
+
+def _signed(figure: Figure) -> list[float]:
+    """Its values, turned so that more is better."""
+    sign = -1 if figure.metric in LOWER_IS_BETTER else 1
+    return [sign * x for x in figure.values]
+
+
+def _gains(first: Figure, second: Figure) -> list[float]:
+    """By how much the first is better, seed by seed."""
+    return [a - b for a, b in zip(_signed(first), _signed(second), strict=True)]
 
 
 def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Question) -> Finding:
