@@ -12,15 +12,8 @@ from earsight.processor import multiplies_bfloat16
 from earsight.random import permute
 from earsight.selection.agreement_full import mine_whole_rows
 from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, score_and_rank
-from earsight.selection.agreement_sweep import (
-    GROUP,
-    Columns,
-    Shortlists,
-    Sweep,
-    errors,
-    shortlist_size,
-    spread,
-)
+from earsight.selection.agreement_shortlists import Shortlists, errors, shortlist_size
+from earsight.selection.agreement_sweep import GROUP, Columns, Sweep, spread
 
 __all__ = ["Agreement", "Mined", "mine"]
 
@@ -178,7 +171,11 @@ class _Task:
         """Mine ``queries``, whose places among all queries are ``place`` (−1: none)."""
         position = _inverse(columns.rows, len(self.banks))[queries.rows]
         own = position.where(queries.rows >= 0, -1)
-        lists = Shortlists(own, self.k, error[queries.rows], self.dtype)
+
+        def exact(query: Tensor, candidate: Tensor) -> Tensor:
+            return self.banks.exact(columns.rows[query], columns.rows[candidate])
+
+        lists = Shortlists(own, self.k, error[queries.rows], self.dtype, exact)
         start, size = self._done, int((place >= 0).sum())
         for share in Sweep(columns, queries, lists).run(symmetric=symmetric):
             self._tell(start + share * size)
