@@ -19,8 +19,11 @@ __all__ = ["Agreement", "Mined", "mine"]
 
 Progress = Callable[[int, int], None]
 
-_BLOCK = 2048
-"""Rows and columns of a tile: its scores stay in a processor's cache."""
+_BLOCK = 1984
+"""Rows and columns of a tile: its scores stay in a processor's cache.
+
+A multiple of 32, not of 2,048: scores of a column then do not compete for the same lines of it.
+"""
 
 _REFINED = 1024
 """Queries whose candidates are scored exactly at a time."""

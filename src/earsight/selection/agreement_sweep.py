@@ -103,9 +103,10 @@ def survivors(blocks: Tensor, largest: Tensor, floor: Tensor) -> tuple[Tensor, T
     """
     query, place = (largest >= floor[:, None]).nonzero().unbind(1)
     scores = blocks[query, :, place]
-    hit, member = (scores >= floor[query, None]).nonzero().unbind(1)
-    column = member * blocks.shape[2] + place[hit]
-    return query[hit], column, scores[hit, member]
+    flat = (scores >= floor.index_select(0, query)[:, None]).view(-1).nonzero()[:, 0]
+    hit, member = flat // GROUP, flat % GROUP
+    column = member * blocks.shape[2] + place.index_select(0, hit)
+    return query.index_select(0, hit), column, scores.view(-1).index_select(0, flat)
 
 
 class Sweep:
@@ -113,7 +114,10 @@ class Sweep:
 
     def __init__(self, columns: Columns, queries: Columns, lists: Shortlists) -> None:
         self.columns, self.queries, self.lists = columns, queries, lists
-        self._seen = columns.least
+        self._seen, self._asked = columns.least, queries.least
+        # Of the first columns seen, k must be candidates, whether or not a query is among them.
+        eighth = columns.block // 8 // GROUP * GROUP
+        self._start_width = max(eighth, -(-4 * lists.k // GROUP) * GROUP)
         assert self._seen > lists.k
         # Without kept vectors a block of queries meets every block of columns: round it once.
         self._queries = [queries.vectors(number) for number in range(queries.blocks)]
@@ -124,9 +128,9 @@ class Sweep:
         for number, tiles in enumerate(rounds):
             for row_block, column_block in tiles:
                 self._visit(row_block, column_block, start=number == 0, mirror=symmetric)
-            self.lists.tighten()
+            self.lists.tighten(slice(0, None))
             yield (number + 1) / len(rounds)
-        self.lists.tighten(all_of_them=True)
+        self.lists.tighten(slice(0, None), always=True)
 
     def _rounds(self) -> Iterator[list[tuple[int, int]]]:
         for column in range(self.columns.blocks):
@@ -137,14 +141,17 @@ class Sweep:
         rows = slice(row_block * block, (row_block + 1) * block)
         columns = slice(column_block * width, (column_block + 1) * width)
         tile = self._scores(row_block, column_block)
+        self._hide(rows, columns, tile)
         if start:
             self._start(rows, columns, tile)
+            return
         across = tile.view(block, GROUP, width // GROUP)
-        self._add(rows, columns, across, across.amax(dim=1))
-        if mirror and row_block != column_block:
+        self._add(rows, columns.start, across, across.amax(dim=1))
+        if mirror:
             down = tile.view(GROUP, block // GROUP, width)
             # Reduced before it is turned: a processor reads neighbours in memory together.
-            self._add(columns, rows, down.permute(2, 0, 1), down.amax(dim=0).T.contiguous())
+            turned = down.amax(dim=0).T.contiguous()
+            self._add(columns, rows.start, down.permute(2, 0, 1), turned)
 
     def _scores(self, row_block: int, column_block: int) -> Tensor:
         """The criterion of a tile, as :func:`ordered`."""
@@ -152,20 +159,39 @@ class Sweep:
         scores = [ordered(query @ column.T) for query, column in pairs]
         return scores[0] if len(scores) == 1 else self.columns.banks.fold(scores[0], scores[1])
 
-    def _start(self, rows: slice, columns: slice, tile: Tensor) -> None:
-        """First floors, from the first columns seen."""
-        own = self.lists.own[rows]
-        query = ((own >= columns.start) & (own < columns.stop)).nonzero()[:, 0]
-        tile[query, own[query] - columns.start] = self.lists.lowest
-        kth = tile[:, : self._seen].topk(self.lists.k, dim=1).values[:, -1]
-        self.lists.set_floors(rows, kth.contiguous())
+    def _hide(self, rows: slice, columns: slice, tile: Tensor) -> None:
+        """Neither a query itself nor what fills up a block is a candidate."""
+        own = self.lists.own[rows] - columns.start
+        query = ((own >= 0) & (own < tile.shape[1])).nonzero()[:, 0]
+        tile[query, own[query]] = self.lists.lowest
+        if self._seen < self.columns.block:
+            tile[:, self._seen :].masked_fill_(
+                self.columns.rows[columns][self._seen :] < 0, self.lists.lowest
+            )
+        if self._asked < self.queries.block:
+            tile[self._asked :].masked_fill_(
+                (self.queries.rows[rows][self._asked :] < 0)[:, None], self.lists.lowest
+            )
 
-    def _add(self, rows: slice, columns: slice, blocks: Tensor, largest: Tensor) -> None:
+    def _start(self, rows: slice, columns: slice, tile: Tensor) -> None:
+        """The first tile of some queries, in growing parts: floors are low in the beginning."""
+        ends = [self._start_width, tile.shape[1] // 2 // GROUP * GROUP, tile.shape[1]]
+        begin = 0
+        for end in ends:
+            if end <= begin:
+                continue
+            part = tile[:, begin:end]
+            if begin == 0:
+                kth = part.topk(self.lists.k, dim=1).values[:, -1]
+                self.lists.set_floors(rows, kth.contiguous())
+            blocks = part.view(len(part), GROUP, (end - begin) // GROUP)
+            self._add(rows, columns.start + begin, blocks, blocks.amax(dim=1))
+            self.lists.tighten(rows)
+            begin = end
+
+    def _add(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> None:
         query, column, score = survivors(blocks, largest, self.lists.floor[rows])
-        position = column + columns.start
-        # Neither a query itself nor what fills up a block is a candidate.
-        true = (position != self.lists.own[rows][query]) & (self.columns.rows[position] >= 0)
-        self.lists.add(rows, query[true], position[true], score[true])
+        self.lists.add(rows, query, column + first, score)
 
 
 def mirrored_rounds(blocks: int) -> Iterator[list[tuple[int, int]]]:
