@@ -186,7 +186,7 @@ def score_and_rank(
     """
     count = torch.bincount(at, minlength=len(queries))
     place = torch.arange(len(at), device=at.device) - (count.cumsum(0) - count)[at]
-    shape = (len(queries), int(count.max()))
+    shape = (len(queries), int(count.max()) if len(queries) else k)
     scores = torch.full(shape, -torch.inf, device=at.device)
     scores[at, place] = banks.exact(queries[at], rows)
     padded = torch.full(shape, -1, dtype=torch.int64, device=at.device)
