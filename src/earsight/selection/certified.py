@@ -30,7 +30,7 @@ from earsight.selection.agreement_scores import Banks, Rounding, in_blocks, scor
 _SAMPLED = 64
 """Rows per cell that k-means learns from."""
 
-_ITERATIONS = 10
+_ITERATIONS = 5
 _QUERIES = 256
 _SCANNED = 4096
 """Rows scored at a time for up to 256 queries of neighbouring cells."""
@@ -127,7 +127,7 @@ class CertifiedIndex:
         video: ``(N, D)`` float32 unit vectors.
         audio: ``(N, D)``.
         usable: ``(N,)`` bool, as for :func:`~earsight.selection.agreement.mine`.
-        cells: about how many; by default ``4·√n`` for ``n`` usable rows.
+        cells: about how many; by default ``2·√n`` for ``n`` usable rows.
 
     Raises:
         ValueError: unfit banks, or faiss is not installed.
@@ -146,7 +146,7 @@ class CertifiedIndex:
         self.banks = Banks.of(self.video, self.audio, "min")
         self.rounding = Rounding.of(self.banks, torch.float32)
         rows = self.usable.nonzero()[:, 0]
-        wanted = cells or round(4 * math.sqrt(len(rows)))
+        wanted = cells or round(2 * math.sqrt(len(rows)))
         cell = _cells(self.banks, rows, max(1, min(wanted, len(rows) // 16)))
         # Cells that k-means left empty are dropped.
         _, cell, size = torch.unique(cell, return_inverse=True, return_counts=True)
@@ -177,10 +177,8 @@ class CertifiedIndex:
         certified = ~self.usable[queries]
         looked_at = torch.zeros(len(queries), dtype=torch.int64)
         asked = self.usable[queries].nonzero()[:, 0]
-        # Queries of one cell look into the same cells.
-        asked = asked[self.cell[queries[asked]].argsort(stable=True)]
         limit = max(4 * k, round(budget * len(self.rows)))
-        for some in torch.split(asked, _QUERIES):
+        for some in self._blocks(queries, asked):
             found = self._look(queries[some], k, limit)
             mined.rows[some], mined.agreement[some], certified[some], looked_at[some] = found
         return Certified(mined=mined, certified=certified, looked_at=looked_at)
@@ -193,6 +191,14 @@ class CertifiedIndex:
         rows, agreement = found.mined.rows.clone(), found.mined.agreement.clone()
         rows[rest], agreement[rest] = exact.rows, exact.agreement
         return Mined(rows=rows, agreement=agreement)
+
+    def _blocks(self, queries: Tensor, asked: Tensor) -> Iterator[Tensor]:
+        """Queries that look into the same cells: those of one cell, a few at a time."""
+        cell = self.cell[queries[asked]]
+        order = cell.argsort(stable=True)
+        sizes = torch.unique_consecutive(cell[order], return_counts=True)[1].tolist()
+        for of_cell in torch.split(asked[order], sizes):
+            yield from torch.split(of_cell, _QUERIES)
 
     def _look(self, own: Tensor, k: int, limit: int) -> tuple[Tensor, Tensor, Tensor, int]:
         """Rows, agreement and certificates of some queries, and the rows looked at."""
