@@ -95,14 +95,16 @@ RESULTS = Path(__file__).parent / "results"
 """Figures that the documentation shows."""
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Read ``--quick`` and ``--json FILE``."""
+def arguments(description: str, options: Mapping[str, str] | None = None) -> argparse.Namespace:
+    """Read ``--quick``, ``--json FILE`` and a benchmark's own options, by name with their help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, to see it work")
     name = Path(sys.argv[0]).stem
     parser.add_argument(
         "--json", type=Path, default=Path(f"{name}.json"), help="where raw timings are written"
     )
+    for option, text in (options or {}).items():
+        parser.add_argument(f"--{option}", help=text)
     return parser.parse_args()
 
 

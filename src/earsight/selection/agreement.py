@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -12,22 +13,18 @@ from earsight.processor import multiplies_bfloat16
 from earsight.random import permute
 from earsight.selection.agreement_full import mine_whole_rows
 from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, score_and_rank
-from earsight.selection.agreement_sweep import (
-    GROUP,
-    Columns,
-    Shortlists,
-    Sweep,
-    errors,
-    shortlist_size,
-    spread,
-)
+from earsight.selection.agreement_shortlists import Shortlists, errors, shortlist_size
+from earsight.selection.agreement_sweep import GROUP, Columns, Sweep, spread
 
 __all__ = ["Agreement", "Mined", "mine"]
 
 Progress = Callable[[int, int], None]
 
-_BLOCK = 2048
-"""Rows and columns of a tile: its scores stay in a processor's cache."""
+_BLOCK = 1984
+"""Rows and columns of a tile: its scores stay in a processor's cache.
+
+A multiple of 32, not of 2,048: scores of a column then do not compete for the same lines of it.
+"""
 
 _REFINED = 1024
 """Queries whose candidates are scored exactly at a time."""
@@ -95,8 +92,8 @@ def mine(
         ValueError: wrong shapes or types, numbers that are not finite, fewer than ``k`` other
             usable rows, or too little memory.
     """
-    usable = _checked(video, audio, k, usable, memory)
-    queries = _checked_queries(queries, video)
+    usable = checked(video, audio, k, usable, memory)
+    queries = checked_queries(queries, video)
     banks = Banks.of(video, audio, agreement)
     asked = usable[queries].nonzero()[:, 0]
     result = Mined.none(len(queries), k, video.device)
@@ -127,13 +124,37 @@ class _Task:
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Rows and agreement, ``(Q, k)`` each."""
+        if self.banks.device.type == "cuda" and find_spec("triton") is not None:
+            self.fused()
+            return self.rows, self.agreement
         candidates = self.usable.nonzero()[:, 0]
         block = self._block()
         if len(candidates) < 2 * block or self.k > block // 8:
             self._whole_rows(torch.arange(len(self.queries), device=self.banks.device))
+            self._tell(len(self.queries))
         else:
             self._sweep(candidates[self._scrambled(len(candidates))], block)
         return self.rows, self.agreement
+
+    def fused(self) -> None:
+        """Candidates from one pass of a GPU, then as elsewhere."""
+        from earsight.selection.agreement_triton import candidates, kept  # noqa: PLC0415
+
+        error = errors(self.banks, torch.bfloat16)
+        keep = kept(self.k)
+        places = torch.arange(len(self.queries), device=self.banks.device)
+        for some in torch.split(places, max(1, self.memory // (64 * keep))):
+            own = self.queries[some]
+            scores, rows = candidates(self.banks, own, self.usable, keep)
+            at, slot = (rows >= 0).nonzero().unbind(1)
+            enough = torch.bincount(at, minlength=len(own)) >= self.k
+            assert bool(enough.all())
+            listed = score_and_rank(self.banks, own, at, rows[at, slot].long(), self.k)
+            self.rows[some], self.agreement[some] = listed
+            # What was left out scores no higher than the lowest that was kept.
+            sure = listed[1][:, -1] > scores.min(dim=1).values + error[own]
+            self._whole_rows(some[~sure])
+            self._tell(self._done + len(some))
 
     def _block(self) -> int:
         """Width of tiles: a fifth of the memory for two of them and what is found in them."""
@@ -178,7 +199,11 @@ class _Task:
         """Mine ``queries``, whose places among all queries are ``place`` (−1: none)."""
         position = _inverse(columns.rows, len(self.banks))[queries.rows]
         own = position.where(queries.rows >= 0, -1)
-        lists = Shortlists(own, self.k, error[queries.rows], self.dtype)
+
+        def exact(query: Tensor, candidate: Tensor) -> Tensor:
+            return self.banks.exact(columns.rows[query], columns.rows[candidate])
+
+        lists = Shortlists(own, self.k, error[queries.rows], self.dtype, exact)
         start, size = self._done, int((place >= 0).sum())
         for share in Sweep(columns, queries, lists).run(symmetric=symmetric):
             self._tell(start + share * size)
@@ -199,13 +224,10 @@ class _Task:
             self.rows[place[some]], self.agreement[place[some]] = listed
 
     def _whole_rows(self, places: Tensor) -> None:
-        fresh = self._done == 0
         for some in torch.split(places, 4096):
             self.rows[some], self.agreement[some] = mine_whole_rows(
                 self.banks, self.queries[some], self.k, usable=self.usable, memory=self.memory
             )
-            if fresh:
-                self._tell(self._done + len(some))
 
     def _tell(self, done: float) -> None:
         self._done = done
@@ -221,7 +243,9 @@ def _inverse(rows: Tensor, size: int) -> Tensor:
     return places[:size]
 
 
-def _checked(video: Tensor, audio: Tensor, k: int, usable: Tensor | None, memory: int) -> Tensor:
+def checked(
+    video: Tensor, audio: Tensor, k: int, usable: Tensor | None, memory: int = _LEAST_MEMORY
+) -> Tensor:
     """The usable rows, ``(N,)`` bool, once all inputs are known to fit."""
     if video.ndim != 2 or video.shape != audio.shape or video.shape[1] < 1:
         raise ValueError(
@@ -257,7 +281,8 @@ def _checked(video: Tensor, audio: Tensor, k: int, usable: Tensor | None, memory
     return usable
 
 
-def _checked_queries(queries: Tensor | None, video: Tensor) -> Tensor:
+def checked_queries(queries: Tensor | None, video: Tensor) -> Tensor:
+    """The rows asked for, ``(Q,)`` int64: all of them where none are given."""
     if queries is None:
         return torch.arange(len(video), device=video.device)
     if queries.ndim != 1 or queries.dtype != torch.int64:

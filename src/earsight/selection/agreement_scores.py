@@ -11,7 +11,7 @@ from torch import Tensor
 Agreement = Literal["min", "video", "audio", "either"]
 """``min(v̄_i·v̄_j, ā_i·ā_j)`` (avid-cma eq. 6); ``v̄_i·v̄_j``; ``ā_i·ā_j``; the larger of both."""
 
-_PAIRS = 4096
+_PAIRS = 8192
 """Pairs scored at a time: their vectors stay in a processor's cache."""
 
 _FLOAT32 = 2.0**-24
@@ -68,12 +68,14 @@ class Banks:
         scores = torch.empty(len(rows), device=self.device)
         for begin in range(0, len(rows), _PAIRS):
             part = slice(begin, begin + _PAIRS)
-            one, other = queries[part], rows[part]
-            score = _tree_sum(self.vectors[0][one] * self.vectors[0][other])
-            for vectors in self.vectors[1:]:
-                score = self.fold(score, _tree_sum(vectors[one] * vectors[other]))
-            scores[part] = score
+            summed = [_tree_sum(_terms(x, queries[part], rows[part])) for x in self.vectors]
+            scores[part] = summed[0] if len(summed) == 1 else self.fold(summed[0], summed[1])
         return scores
+
+
+def _terms(vectors: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    # Far quicker than indexing, which does not copy whole rows.
+    return vectors.index_select(0, one).mul_(vectors.index_select(0, other))
 
 
 def _tree_sum(terms: Tensor) -> Tensor:
@@ -184,7 +186,7 @@ def score_and_rank(
     """
     count = torch.bincount(at, minlength=len(queries))
     place = torch.arange(len(at), device=at.device) - (count.cumsum(0) - count)[at]
-    shape = (len(queries), int(count.max()))
+    shape = (len(queries), int(count.max()) if len(queries) else k)
     scores = torch.full(shape, -torch.inf, device=at.device)
     scores[at, place] = banks.exact(queries[at], rows)
     padded = torch.full(shape, -1, dtype=torch.int64, device=at.device)

@@ -12,15 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from earsight.selection.agreement_scores import Banks, Rounding, rounded_once
+from earsight.selection.agreement_scores import Banks
+from earsight.selection.agreement_shortlists import Shortlists, ordered
 
 GROUP = 32
 """Neighbours whose largest score is compared first; tiles are multiples of it."""
-
-
-def shortlist_size(k: int) -> int:
-    """Candidates kept per query: enough to double the rows seen twice over, and near-ties."""
-    return 4 * k + 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,105 +90,23 @@ def rounded(vectors: Tensor, rows: Tensor, size: int, dtype: torch.dtype) -> Ten
     return result
 
 
-def ordered(scores: Tensor) -> Tensor:
-    """Scores as numbers that a processor compares quickly and in the same order.
-
-    Patterns of bfloat16, read as 16-bit integers, have the order of the numbers where one of two
-    is positive, and negative ones stay below all positive ones. Floors are positive (see
-    :meth:`Shortlists.set_floors`), so the disorder among negative scores decides nothing.
-    """
-    return scores.view(torch.int16) if scores.dtype == torch.bfloat16 else scores
-
-
-class Shortlists:
-    """Candidates of ``P`` queries, at most ``room`` each.
-
-    Attributes:
-        own: ``(P,)`` positions of the queries themselves; −1 for queries that fill up a block.
-        positions: ``(P, room)`` int32; the first ``count`` of each query are candidates.
-        scores: ``(P, room)``, as :func:`ordered`.
-        count: ``(P,)`` int64.
-        floor: ``(P,)``, as :func:`ordered`: what lies below cannot be among the first ``k``.
-        lost: ``(P,)`` bool: more candidates than room, or no positive floor; these queries need
-            another way.
-    """
-
-    def __init__(self, own: Tensor, k: int, error: Tensor, dtype: torch.dtype) -> None:
-        size, room, device = len(own), shortlist_size(k), own.device
-        self.own, self.k, self.room, self.dtype = own, k, room, dtype
-        self._error = error
-        stored = torch.int16 if dtype == torch.bfloat16 else dtype
-        self.lowest = -torch.inf if stored.is_floating_point else torch.iinfo(stored).min
-        self._top = torch.inf if stored.is_floating_point else torch.iinfo(stored).max
-        self.positions = torch.zeros(size, room, dtype=torch.int32, device=device)
-        self.scores = torch.zeros(size, room, dtype=stored, device=device)
-        self.count = torch.zeros(size, dtype=torch.int64, device=device)
-        self.floor = torch.full((size,), self._top, dtype=stored, device=device)
-        self.lost = self.own < 0
-        self._settled = torch.zeros(size, dtype=torch.int64, device=device)
-
-    def set_floors(self, part: slice | Tensor, kth: Tensor) -> None:
-        """Floors of some queries from the ``k``-th largest of the scores they have seen.
-
-        Those ``k`` have true scores of at least the ``k``-th, less the rounding of its writing
-        and less the error of a product. So have the first ``k`` of all; their products are lower
-        by another such error at most, and rounding for writing keeps the order of numbers.
-        """
-        least = rounded_once(kth.view(self.dtype), self.dtype)
-        floor = ordered((least - 2 * self._error[part]).to(self.dtype))
-        if self.dtype == torch.bfloat16:
-            self.lost[part] |= floor <= 0
-        self.floor[part] = floor.masked_fill(self.lost[part], self._top)
-
-    def add(self, part: slice, query: Tensor, position: Tensor, score: Tensor) -> None:
-        """Append candidates to the queries of ``part``; ``query`` counts from its start, ascending.
-
-        A query whose candidates find no room is lost.
-        """
-        before = self.count[part]
-        more = torch.bincount(query, minlength=len(before))
-        first = before - (more.cumsum(0) - more)
-        place = torch.arange(len(query), device=query.device) + first[query]
-        fits = place < self.room
-        at = ((query + part.start) * self.room + place)[fits]
-        self.positions.view(-1)[at] = position[fits].to(torch.int32)
-        self.scores.view(-1)[at] = score[fits]
-        self.count[part] = (before + more).clamp_(max=self.room)
-        self.lost[part] |= before + more > self.room
-        self.floor[part].masked_fill_(self.lost[part], self._top)
-
-    def tighten(self, *, all_of_them: bool = False) -> None:
-        """Raise the floors of queries whose lists have grown, and drop what falls below."""
-        grown = self.count - self._settled > (self.room - self._settled) // 3
-        chosen = ((grown | all_of_them) & ~self.lost & (self.count >= self.k)).nonzero()[:, 0]
-        for some in torch.split(chosen, 4096):
-            count = self.count[some]
-            empty = torch.arange(self.room, device=some.device) >= count[:, None]
-            scores = self.scores[some].masked_fill(empty, self.lowest)
-            scores, order = scores.sort(dim=1, descending=True)
-            self.set_floors(some, scores[:, self.k - 1])
-            count = torch.minimum(count, (scores >= self.floor[some, None]).sum(dim=1))
-            self.scores[some] = scores
-            self.positions[some] = self.positions[some].gather(1, order)
-            self.count[some] = count
-            self._settled[some] = count
-
-
-def survivors(blocks: Tensor, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def survivors(blocks: Tensor, largest: Tensor, floor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scores that reach the floor of their query.
 
     Args:
         blocks: ``(Q, GROUP, W)`` scores; element ``(q, g, w)`` is that of column ``g·W + w``.
+        largest: ``(Q, W)``, its largest scores over ``g``.
         floor: ``(Q,)``.
 
     Returns:
         Query (ascending), column and score of each, ``(P,)``.
     """
-    query, place = (blocks.amax(dim=1) >= floor[:, None]).nonzero().unbind(1)
+    query, place = (largest >= floor[:, None]).nonzero().unbind(1)
     scores = blocks[query, :, place]
-    hit, member = (scores >= floor[query, None]).nonzero().unbind(1)
-    column = member * blocks.shape[2] + place[hit]
-    return query[hit], column, scores[hit, member]
+    flat = (scores >= floor.index_select(0, query)[:, None]).view(-1).nonzero()[:, 0]
+    hit, member = flat // GROUP, flat % GROUP
+    column = member * blocks.shape[2] + place.index_select(0, hit)
+    return query.index_select(0, hit), column, scores.view(-1).index_select(0, flat)
 
 
 class Sweep:
@@ -200,7 +114,10 @@ class Sweep:
 
     def __init__(self, columns: Columns, queries: Columns, lists: Shortlists) -> None:
         self.columns, self.queries, self.lists = columns, queries, lists
-        self._seen = columns.least
+        self._seen, self._asked = columns.least, queries.least
+        # Of the first columns seen, k must be candidates, whether or not a query is among them.
+        eighth = columns.block // 8 // GROUP * GROUP
+        self._start_width = max(eighth, -(-4 * lists.k // GROUP) * GROUP)
         assert self._seen > lists.k
         # Without kept vectors a block of queries meets every block of columns: round it once.
         self._queries = [queries.vectors(number) for number in range(queries.blocks)]
@@ -211,9 +128,9 @@ class Sweep:
         for number, tiles in enumerate(rounds):
             for row_block, column_block in tiles:
                 self._visit(row_block, column_block, start=number == 0, mirror=symmetric)
-            self.lists.tighten()
+            self.lists.tighten(slice(0, None))
             yield (number + 1) / len(rounds)
-        self.lists.tighten(all_of_them=True)
+        self.lists.tighten(slice(0, None), always=True)
 
     def _rounds(self) -> Iterator[list[tuple[int, int]]]:
         for column in range(self.columns.blocks):
@@ -224,12 +141,17 @@ class Sweep:
         rows = slice(row_block * block, (row_block + 1) * block)
         columns = slice(column_block * width, (column_block + 1) * width)
         tile = self._scores(row_block, column_block)
+        self._hide(rows, columns, tile)
         if start:
             self._start(rows, columns, tile)
-        self._add(rows, columns, tile.view(block, GROUP, width // GROUP))
-        if mirror and row_block != column_block:
-            turned = tile.view(GROUP, block // GROUP, width).permute(2, 0, 1)
-            self._add(columns, rows, turned)
+            return
+        across = tile.view(block, GROUP, width // GROUP)
+        self._add(rows, columns.start, across, across.amax(dim=1))
+        if mirror:
+            down = tile.view(GROUP, block // GROUP, width)
+            # Reduced before it is turned: a processor reads neighbours in memory together.
+            turned = down.amax(dim=0).T.contiguous()
+            self._add(columns, rows.start, down.permute(2, 0, 1), turned)
 
     def _scores(self, row_block: int, column_block: int) -> Tensor:
         """The criterion of a tile, as :func:`ordered`."""
@@ -237,20 +159,39 @@ class Sweep:
         scores = [ordered(query @ column.T) for query, column in pairs]
         return scores[0] if len(scores) == 1 else self.columns.banks.fold(scores[0], scores[1])
 
-    def _start(self, rows: slice, columns: slice, tile: Tensor) -> None:
-        """First floors, from the first columns seen."""
-        own = self.lists.own[rows]
-        query = ((own >= columns.start) & (own < columns.stop)).nonzero()[:, 0]
-        tile[query, own[query] - columns.start] = self.lists.lowest
-        kth = tile[:, : self._seen].topk(self.lists.k, dim=1).values[:, -1]
-        self.lists.set_floors(rows, kth.contiguous())
+    def _hide(self, rows: slice, columns: slice, tile: Tensor) -> None:
+        """Neither a query itself nor what fills up a block is a candidate."""
+        own = self.lists.own[rows] - columns.start
+        query = ((own >= 0) & (own < tile.shape[1])).nonzero()[:, 0]
+        tile[query, own[query]] = self.lists.lowest
+        if self._seen < self.columns.block:
+            tile[:, self._seen :].masked_fill_(
+                self.columns.rows[columns][self._seen :] < 0, self.lists.lowest
+            )
+        if self._asked < self.queries.block:
+            tile[self._asked :].masked_fill_(
+                (self.queries.rows[rows][self._asked :] < 0)[:, None], self.lists.lowest
+            )
 
-    def _add(self, rows: slice, columns: slice, blocks: Tensor) -> None:
-        query, column, score = survivors(blocks, self.lists.floor[rows])
-        position = column + columns.start
-        # Neither a query itself nor what fills up a block is a candidate.
-        true = (position != self.lists.own[rows][query]) & (self.columns.rows[position] >= 0)
-        self.lists.add(rows, query[true], position[true], score[true])
+    def _start(self, rows: slice, columns: slice, tile: Tensor) -> None:
+        """The first tile of some queries, in growing parts: floors are low in the beginning."""
+        ends = [self._start_width, tile.shape[1] // 2 // GROUP * GROUP, tile.shape[1]]
+        begin = 0
+        for end in ends:
+            if end <= begin:
+                continue
+            part = tile[:, begin:end]
+            if begin == 0:
+                kth = part.topk(self.lists.k, dim=1).values[:, -1]
+                self.lists.set_floors(rows, kth.contiguous())
+            blocks = part.view(len(part), GROUP, (end - begin) // GROUP)
+            self._add(rows, columns.start + begin, blocks, blocks.amax(dim=1))
+            self.lists.tighten(rows)
+            begin = end
+
+    def _add(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> None:
+        query, column, score = survivors(blocks, largest, self.lists.floor[rows])
+        self.lists.add(rows, query, column + first, score)
 
 
 def mirrored_rounds(blocks: int) -> Iterator[list[tuple[int, int]]]:
@@ -267,9 +208,3 @@ def mirrored_rounds(blocks: int) -> Iterator[list[tuple[int, int]]]:
             chosen = [pair for pair in pairs if pair[0] // distance % 2 == odd]
             if chosen:
                 yield chosen
-
-
-def errors(banks: Banks, dtype: torch.dtype) -> Tensor:
-    """What a product in ``dtype`` and its exact score may differ by, for each row, ``(N,)``."""
-    rounding = Rounding.of(banks, dtype)
-    return rounding.product + rounding.exact
