@@ -134,6 +134,15 @@ def test_positives_are_those_of_highest_agreement():
     assert float(method.agreement) == pytest.approx(float(best.values.mean()), abs=1e-6)
 
 
+def test_a_certified_search_finds_the_same():
+    pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    exact, certified = make_cma(), make_cma(search="certified", search_budget=0.5)
+    exact.begin_epoch(0, None)
+    assert "% certified, the rest compared with all" in certified.begin_epoch(0, None)
+    assert torch.equal(exact.positives, certified.positives)
+    assert torch.equal(exact.agreement, certified.agreement)
+
+
 def test_positives_stay_until_it_is_time():
     method = make_cma(refresh=3)
     method.begin_epoch(0, None)
@@ -223,6 +232,9 @@ def test_registered():
         ),
         ({"drawn": 33}, ["drawn"]),
         ({"weight": 0}, ["weight"]),
+        ({"search_budget": 0.5}, ["search_budget"]),
+        ({"search": "certified", "agreement": "either"}, ["search"]),
+        ({"search": "certified", "search_budget": 0.0}, ["search_budget"]),
         ({"negatives": 0, "partition": "fixed"}, ["negatives", "partition_value"]),
     ],
 )

@@ -1,6 +1,7 @@
 """Cross-modal agreement (avid-cma §4): clips alike in both modalities become positives."""
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,7 +20,8 @@ from earsight.methods.bank import (
 )
 from earsight.methods.base import Inherited, Method, Needs, Show, Spaces, Step, nothing_shown
 from earsight.objectives.nce import nce
-from earsight.selection.agreement import Agreement, mine
+from earsight.selection.agreement import Agreement, Mined, mine
+from earsight.selection.certified import CertifiedIndex
 from earsight.selection.memory_bank import MemoryBank
 from earsight.selection.negatives import draw_some, negatives_outside
 
@@ -41,6 +43,10 @@ class CmaConfig(BankConfig):
         refresh: epochs between two searches; the first precedes the first step.
         weight: ``λ`` of the loss on positives.
         mining_memory: MiB that a search may take beside the bank.
+        search: ``exact`` compares all with all; ``certified`` looks into cells of an index until
+            nothing better can be left, and compares with all where that takes too long: the same
+            positives, sooner where there are many clips and they lie in clusters.
+        search_budget: share of the rows that a certified search may look at for a query.
     """
 
     name: str = "cma"
@@ -50,6 +56,8 @@ class CmaConfig(BankConfig):
     refresh: int = 50
     weight: float = 1.0
     mining_memory: int = 256
+    search: Literal["exact", "certified"] = "exact"
+    search_budget: float = 0.05
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -59,6 +67,12 @@ class CmaConfig(BankConfig):
                 yield f"{name}: must be at least 1"
         if not 0 <= self.drawn <= self.positives:
             yield f"drawn: must lie between 0 and positives ({self.positives})"
+        if self.search == "certified" and self.agreement != "min":
+            yield "search: certified is for agreement=min alone; set exact"
+        if self.search == "exact" and self.search_budget != 0.05:
+            yield "search_budget: has no effect unless search is certified"
+        if not 0 < self.search_budget <= 1:
+            yield "search_budget: must lie between 0 and 1, above 0"
         if self.weight <= 0:
             yield "weight: must be above 0; with 0 this is Cross-AVID (method.name=avid)"
 
@@ -157,13 +171,13 @@ class Cma(Method):
                 "one with --from RUN"
             )
         before = self.positives.clone()
-        self._mine(show)
+        about = self._mine(show)
         known = self.positives[:, 0] >= 0
         kept = (self.positives[known][:, :, None] == before[known][:, None]).any(dim=2)
         again = "" if not epoch else f", {100 * float(kept.float().mean()):.0f} % as before"
         return (
             f"{self.settings.positives} positives found for {int(known.sum())} of {len(known)} "
-            f"rows: mean agreement {float(self.agreement):.3f}{again}"
+            f"rows: mean agreement {float(self.agreement):.3f}{again}{about}"
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> Step:
@@ -216,25 +230,39 @@ class Cma(Method):
         return negatives_outside(self.seed, batch.index, excluded, count, size)
 
     @torch.no_grad()
-    def _mine(self, show: Show) -> None:
+    def _mine(self, show: Show) -> str:
         """Find positives of all rows; each rank does its part, and all end with the same."""
         rank, ranks = _rank()
-        size = len(self.bank)
+        size, device = len(self.bank), self.positives.device
         share = -(-size // ranks)
-        own = torch.arange(rank * share, (rank + 1) * share).clamp(max=size - 1)
-        found = mine(
+        own = torch.arange(rank * share, (rank + 1) * share, device=device).clamp(max=size - 1)
+        certified = self.settings.search == "certified"
+        found, about = self._certified(own) if certified else (self._exact(own, show), "")
+        self.positives.copy_(_joined(found.rows.to(device).int())[:size])
+        agreement = _joined(found.agreement.to(device))[:size]
+        self.agreement.copy_(agreement[self.positives >= 0].mean())
+        return about
+
+    def _exact(self, queries: Tensor, show: Show) -> Mined:
+        return mine(
             self.bank.targets("video"),
             self.bank.targets("audio"),
             self.settings.positives,
             agreement=self.settings.agreement,
             usable=self.bank.visited,
-            queries=own.to(self.positives.device),
+            queries=queries,
             memory=self.settings.mining_memory * 2**20,
             progress=lambda done, of: show(done, of, "finding positives"),
         )
-        self.positives.copy_(_joined(found.rows.int())[:size])
-        agreement = _joined(found.agreement)[:size]
-        self.agreement.copy_(agreement[self.positives >= 0].mean())
+
+    def _certified(self, queries: Tensor) -> tuple[Mined, str]:
+        """The same positives by an index, and how much of it that could certify."""
+        video, audio = (self.bank.targets(name) for name in MODALITIES)
+        index = CertifiedIndex(video, audio, usable=self.bank.visited)
+        count, budget = self.settings.positives, self.settings.search_budget
+        found = index.mine(count, queries=queries, budget=budget)
+        about = f"; {100 * found.share:.0f} % certified, the rest compared with all"
+        return index.finish(found, count, queries=queries), about
 
 
 def _rank() -> tuple[int, int]:
