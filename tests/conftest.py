@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 from pathlib import Path
+
+# Tests run side by side, one per core: threads that wait for a core make them take minutes.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -293,6 +293,8 @@ def _cells(banks: Banks, rows: Tensor, cells: int) -> Tensor:
         return torch.cat([x[some] for x in banks.vectors], dim=1).numpy()
 
     sample = permute(0, "cells", np.arange(min(len(rows), _SAMPLED * cells)), len(rows))
+    # One setting of threads is for all.
+    faiss.omp_set_num_threads(torch.get_num_threads())
     kmeans = faiss.Kmeans(
         2 * banks.dim,
         cells,
