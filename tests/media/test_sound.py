@@ -5,7 +5,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ def exact(request: Any, make: Any, media: Path) -> tuple[Path, NDArray[np.float3
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(start=st.floats(-0.5, 2.2), duration=st.sampled_from([0.2, 1.0]))
+@example(start=0.2499170628799272, duration=0.2)
 def test_samples_are_those_of_the_wanted_time(
     exact: tuple[Path, NDArray[np.float32]], start: float, duration: float
 ) -> None:
