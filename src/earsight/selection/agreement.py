@@ -169,7 +169,7 @@ class _Task:
         """Shortlists for all queries at once if memory allows, else for one part after another."""
         width = self.dtype.itemsize
         rounded = len(candidates) * self.banks.dim * len(self.banks.vectors) * width
-        listed = shortlist_size(self.k) * (4 + width) + 64
+        listed = shortlist_size(self.k) * (4 + width) + 4 * self.k + 64
         error = errors(self.banks, self.dtype)
         every = len(self.queries) == len(candidates) == len(torch.unique(self.queries))
         if every and 5 * (len(candidates) * listed + rounded) <= 4 * self.memory:

@@ -15,7 +15,7 @@ _TIGHTENED = 4096
 
 def shortlist_size(k: int) -> int:
     """Candidates kept per query: enough to double the rows seen twice over, and near-ties."""
-    return 6 * k + 64
+    return 5 * k + 64
 
 
 def ordered(scores: Tensor) -> Tensor:
@@ -55,6 +55,7 @@ class Shortlists:
         self.count = torch.zeros(size, dtype=torch.int64, device=device)
         self.floor = torch.full((size,), self.lowest, dtype=stored, device=device)
         self.lost = self.own < 0
+        self._first = torch.full((size, k), -torch.inf, device=device)
         self._settled = torch.zeros(size, dtype=torch.int64, device=device)
 
     def set_floors(self, part: slice | Tensor, kth: Tensor) -> None:
@@ -99,13 +100,18 @@ class Shortlists:
         ready = ~self.lost[part] & (count >= self.k)
         chosen = ((grown | always) & ready).nonzero()[:, 0] + part.start
         for some in torch.split(chosen, _TIGHTENED):
+            settled = self._first[some, 0] > -torch.inf
+            self._loosely(some[~settled])
+            crowded = settled | (self.count[some] > 2 * self.k)
+            self._settle(some[crowded])
+            self._settled[some] = self.count[some]
+
+    def _loosely(self, some: Tensor) -> None:
+        """Drop what is below a floor from scores as they are."""
+        if len(some):
             scores, order = self._scores(some).sort(dim=1, descending=True)
             self.set_floors(some, scores[:, self.k - 1])
             self._keep(some, scores >= self.floor[some, None], scores, order)
-            crowded = some[self.count[some] > 2 * self.k]
-            if len(crowded):
-                self._settle(crowded)
-            self._settled[some] = self.count[some]
 
     def _scores(self, some: Tensor) -> Tensor:
         empty = torch.arange(self.room, device=some.device) >= self.count[some, None]
@@ -125,9 +131,13 @@ class Shortlists:
         """
         used = torch.arange(self.room, device=some.device) < self.count[some, None]
         exact = torch.full(used.shape, -torch.inf, device=some.device)
+        # What was first the last time is still in front.
+        exact[:, : self.k] = self._first[some]
+        used &= exact == -torch.inf
         at = used.nonzero()[:, 0]
         exact[used] = self._exact(self.own[some[at]], self.positions[some][used])
         exact, order = exact.sort(dim=1, descending=True)
+        self._first[some] = exact[:, : self.k]
         kth = exact[:, self.k - 1]
         floor = ordered((kth - self._error[some]).to(self.dtype))
         self.floor[some] = torch.maximum(self.floor[some], floor)
