@@ -134,5 +134,5 @@ def test_a_finished_run_resumes_to_more_epochs(corpus, small, tmp_path):
 
 
 def test_resuming_takes_no_preset(finished):
-    with pytest.raises(ConfigError, match="leave --preset and --config out"):
+    with pytest.raises(ConfigError, match="leave --preset, --config and --from out"):
         api.run_config(finished, preset="tiny", config=None, corpus=None, settings=[], resume=True)
