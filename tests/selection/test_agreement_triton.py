@@ -33,10 +33,25 @@ for n, dim, k, criterion, copies in cases:
         usable[::9] = False
     wanted = agreement.mine(video, audio, k, agreement=criterion, usable=usable)
     own = usable.nonzero()[:, 0].flip(0)
+    compared = Banks.of(video, audio, criterion)
+    low = tuple(x.bfloat16().float() for x in compared.vectors)
+    true = compared.products(tuple(x[own] for x in low), low)
+    true[:, ~usable] = -torch.inf
+    true[torch.arange(len(own)), own] = -torch.inf
+    scores, rows = candidates(compared, own, usable, 16)
+    best = true.topk(min(16, n), dim=1).values
+    found = scores.sort(dim=1, descending=True).values[:, : best.shape[1]]
+    torch.testing.assert_close(found, best, rtol=0, atol=1e-6)
+    at, slot = (rows >= 0).nonzero().unbind(1)
+    torch.testing.assert_close(true[at, rows[at, slot].long()], scores[at, slot])
     task = agreement._Task(
         Banks.of(video, audio, criterion), own, k, usable, 2**28, None
     )
+    lost = []
+    whole = task._whole_rows
+    task._whole_rows = lambda places: (lost.append(len(places)), whole(places))
     task.fused()
+    assert sum(lost) > 100 if copies else sum(lost) == 0, (lost, n)
     assert torch.equal(task.rows, wanted.rows[own]), (n, dim, k, criterion)
     assert torch.equal(task.agreement, wanted.agreement[own]), (n, dim, k, criterion)
 print("equal")

@@ -57,16 +57,25 @@ def candidates(banks: Banks, queries: Tensor, usable: Tensor, keep: int) -> tupl
         keep=keep,
         height=height,
         width=_COLUMNS,
+        # Triton's interpreter, which takes tensors of the processor, cannot multiply bfloat16.
+        widen=banks.device.type == "cpu",
     )
     return scores, rows
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _load(bank, rows, valid, dim: tl.constexpr, wide: tl.constexpr):  # type: ignore[no-untyped-def]
+def _load(  # type: ignore[no-untyped-def]
+    bank, rows, valid, dim: tl.constexpr, wide: tl.constexpr, widen: tl.constexpr
+):
     """Vectors of rows ``(R,)``, rounded to bfloat16 and filled up with zeros, ``(R, wide)``."""
     place = tl.arange(0, wide)
     at = bank + rows[:, None].to(tl.int64) * dim + place[None, :]
-    return tl.load(at, mask=valid[:, None] & (place < dim)[None, :], other=0.0).to(tl.bfloat16)
+    vectors = tl.load(at, mask=valid[:, None] & (place < dim)[None, :], other=0.0)
+    # To nearest, even where halfway, as the error bound has it: casts may cut off instead.
+    bits = vectors.to(tl.uint32, bitcast=True)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    vectors = bits.to(tl.float32, bitcast=True)
+    return vectors if widen else vectors.to(tl.bfloat16)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -85,12 +94,13 @@ def _kernel(  # type: ignore[no-untyped-def]
     keep: tl.constexpr,
     height: tl.constexpr,
     width: tl.constexpr,
+    widen: tl.constexpr,
 ):
     place = tl.program_id(0) * height + tl.arange(0, height)
     valid = place < asked
     own = tl.load(queries + place, mask=valid, other=0)
-    query_1 = _load(first, own, valid, dim, wide)
-    query_2 = _load(second, own, valid, dim, wide)
+    query_1 = _load(first, own, valid, dim, wide, widen)
+    query_2 = _load(second, own, valid, dim, wide, widen)
     slots = tl.arange(0, keep)
     members = tl.arange(0, width)
     best = tl.full((height, keep), float("-inf"), tl.float32)
@@ -98,9 +108,9 @@ def _kernel(  # type: ignore[no-untyped-def]
     for begin in range(0, size, width):
         column = begin + members
         present = column < size
-        scores = tl.dot(query_1, tl.trans(_load(first, column, present, dim, wide)))
+        scores = tl.dot(query_1, tl.trans(_load(first, column, present, dim, wide, widen)))
         if fold != 0:
-            other = tl.dot(query_2, tl.trans(_load(second, column, present, dim, wide)))
+            other = tl.dot(query_2, tl.trans(_load(second, column, present, dim, wide, widen)))
             scores = tl.minimum(scores, other) if fold == 1 else tl.maximum(scores, other)
         allowed = tl.load(usable + column, mask=present, other=0) != 0
         counted = allowed[None, :] & (column[None, :] != own[:, None]) & valid[:, None]
