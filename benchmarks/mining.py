@@ -4,7 +4,8 @@ N = 100,000, D = 128, k = 32, on random, clustered and trained banks. The publis
 a sample of queries, ours on all rows, since it makes use of both directions of a pair. The two
 take turns. With ``--run RUN``, the trained banks are those of RUN's checkpoints nearest to 10, 50
 and 100 % of its training, repeated to N with noise: two copies of a row are then as far apart as
-nearest neighbours were.
+nearest neighbours were. On a machine that does other work too, ``OMP_WAIT_POLICY=passive`` in the
+environment keeps threads that wait for one another from taking time from both sides.
 """
 
 import sys
