@@ -37,6 +37,7 @@ def exact(request: Any, make: Any, media: Path) -> tuple[Path, NDArray[np.float3
 )
 @given(start=st.floats(-0.5, 2.2), duration=st.sampled_from([0.2, 1.0]))
 @example(start=0.2499170628799272, duration=0.2)
+@example(start=0.5832562435406226, duration=0.2)
 def test_samples_are_those_of_the_wanted_time(
     exact: tuple[Path, NDArray[np.float32]], start: float, duration: float
 ) -> None:

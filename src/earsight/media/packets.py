@@ -34,9 +34,6 @@ _FARTHEST = 2**62
 _UNKNOWN_DELAY = 1.0
 """Seconds to read on past the end where a packet does not tell its decoding time."""
 
-_ROUNDED = 2
-"""Ticks by which a packet may end later than its stamp and its duration say: both are rounded."""
-
 _LAG = 10.0
 """Seconds by which one stream may be ahead of the other in a file; after that, it has ended."""
 
@@ -288,7 +285,7 @@ class _Sounds(_Side):
         self._latest = pts
         if pts > self._window.last:
             self.done = True
-        elif pts + (packet.duration or 1) + _ROUNDED > self._window.first:
+        elif pts + (packet.duration or 1) > self._window.first:
             self.kept.append(packet)
 
 

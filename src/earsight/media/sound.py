@@ -82,12 +82,16 @@ def native_span(request: AudioRequest, rate: int, zero: float) -> tuple[int, int
     return first, -(-end * rate // request.rate) + edge + 1
 
 
+_ROUNDED = 2
+"""Ticks by which packets may begin or end beside their stamps and durations: both are rounded."""
+
+
 def audio_window(track: Track, stream: AudioStream) -> Window:
     """The window of a stream that has to be decoded to fill a track."""
     per_tick = seconds_per_tick(stream)
     start = track.first / track.rate - preroll(stream)
     end = track.last / track.rate
-    return Window(math.floor(start / per_tick), math.ceil(end / per_tick))
+    return Window(math.floor(start / per_tick) - _ROUNDED, math.ceil(end / per_tick))
 
 
 def as_floats(samples: Steps) -> Samples:
