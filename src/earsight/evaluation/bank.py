@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earsight.corpus.instances import Instances
+from earsight.encoders.pair import MODALITIES
 from earsight.training.resume import last_checkpoint
 from earsight.training.start import rows_of
-
-MODALITIES = ("video", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from earsight.config import METHODS, section
 from earsight.corpus.batch import Batch
+from earsight.encoders.pair import MODALITIES
 from earsight.methods.bank import (
     DIRECTIONS,
-    MODALITIES,
     BankConfig,
     bank_scores,
     follow,

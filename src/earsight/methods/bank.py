@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from earsight.config import section
+from earsight.encoders.pair import MODALITIES
 from earsight.methods.base import mean_over_ranks
 from earsight.objectives.nce import partition as partition_of
 from earsight.objectives.scores import scores
 from earsight.selection.memory_bank import MemoryBank
 
-MODALITIES = ("video", "audio")
 DIRECTIONS = {
     "video_to_audio": ("video", "audio"),
     "audio_to_video": ("audio", "video"),
