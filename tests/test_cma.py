@@ -111,6 +111,21 @@ def test_a_corpus_that_gained_and_lost_clips_is_matched_by_key(finished, media, 
     assert "found for 31 of 32 rows" in log
 
 
+def test_it_is_probed(run):
+    evaluation = api.evaluate(run, "probe", baseline=False)
+    accuracies = [row.value for row in evaluation.rows if row.metric == "accuracy"]
+    assert accuracies
+    assert all(0 <= x <= 1 for x in accuracies)
+
+
+def test_positives_that_leave_no_negative_are_refused_before_anything_is_read(
+    finished, corpus, settings
+):
+    config = cma_config(corpus, settings, finished, "method.positives=31")
+    with pytest.raises(ValueError, match="31 of 32 training instances leave no negative"):
+        api.dry_run(config)
+
+
 def test_agreement_is_evaluated_with_a_page(run):
     evaluation = api.agreement(run, settings=["evaluation.positives=5"])
     rows = {(r.task, r.modality, r.label, r.metric): r for r in evaluation.rows}

@@ -104,10 +104,14 @@ def bank_scores(
 
 @torch.no_grad()
 def observe(partition: Tensor, negatives: Mapping[str, Tensor]) -> Tensor:
-    """The partition of this batch, over all directions and ranks; it sets Z̄ if none is set (0)."""
-    own = torch.stack([partition_of(s) for s in negatives.values()]).mean()
-    observed = mean_over_ranks(own)
-    partition.copy_(torch.where(partition > 0, partition, observed))
+    """The partition of this rank's batch, over all directions; Z̄ becomes that of all ranks' if
+    none is set (0).
+    """
+    observed = torch.stack([partition_of(s) for s in negatives.values()]).mean()
+    # Elsewhere than on the CPU, a look at Z̄ would cost more than an exchange that is not needed.
+    if partition.device.type != "cpu" or not bool(partition > 0):
+        first = mean_over_ranks(observed)
+        partition.copy_(torch.where(partition > 0, partition, first))
     return observed
 
 

@@ -88,9 +88,6 @@ class Cma(Method):
         size: ``N``, rows of the training split.
         dim: ``D``, size of the embeddings.
         seed: of the draws and of targets that are new.
-
-    Raises:
-        ValueError: there are too few rows for positives and a negative.
     """
 
     partition: Tensor
@@ -99,11 +96,6 @@ class Cma(Method):
 
     def __init__(self, settings: CmaConfig, *, size: int, dim: int, seed: int) -> None:
         super().__init__()
-        if settings.positives >= size - 1:
-            raise ValueError(
-                f"method.positives: {settings.positives} of {size} training instances leave no "
-                f"negative; set it to {max(1, size // 10)} or lower, or scan more videos"
-            )
         self.settings = settings
         self.seed = seed
         self.bank = MemoryBank(size, dim, seed=seed, momentum=settings.momentum)
@@ -130,6 +122,15 @@ class Cma(Method):
             f"{settings.positives} positives per row by agreement ({settings.agreement}){drawn}, "
             f"{settings.negatives} negatives per query from the rows outside them"
         )
+
+    def check_rows(self) -> None:
+        """Rows must be left for positives and a negative."""
+        positives, size = self.settings.positives, len(self.bank)
+        if positives >= size - 1:
+            raise ValueError(
+                f"method.positives: {positives} of {size} training instances leave no negative; "
+                f"set it to {max(1, size // 10)} or lower, or scan more videos"
+            )
 
     def inherit(self, before: Inherited) -> str:
         """Go on with the bank and Z̄ of a Cross-AVID run.
@@ -198,7 +199,7 @@ class Cma(Method):
         )
         first = 1 + drawn.shape[1]
         negatives = {name: s[:, first:] for name, s in every.items()}
-        observed = observe(self.partition, {name: negatives[name] for name in CROSS})
+        observed = observe(self.partition, negatives)
         c = log_kz(self.settings, self.partition)
         own = {name: every[name][:, :1] for name in CROSS}
         losses = {name: nce(own[name], negatives[name], c) for name in CROSS}

@@ -127,20 +127,23 @@ class Ranks:
             return own
         # (ranks, micro-batches, names)
         lengths = self.gather(torch.tensor([[len(part[name]) for name in names] for part in parts]))
+        longest = lengths.sum(dim=1).amax(dim=0).tolist()
+        padded = [_padded(own[name], count) for name, count in zip(names, longest, strict=True)]
+        received = zip(*self._swap(padded), strict=True)
         joined = {}
-        for at, name in enumerate(names):
-            sizes = lengths[:, :, at]
-            longest = int(sizes.sum(dim=1).max())
-            padded = own[name].new_zeros(longest, *own[name].shape[1:])
-            padded[: len(own[name])] = own[name]
-            every = [torch.empty_like(padded) for _ in range(self.size)]
-            distributed.all_gather(every, padded)
-            pieces = [
-                torch.split(x[: sum(n)], n) for x, n in zip(every, sizes.tolist(), strict=True)
-            ]
+        for at, (name, every) in enumerate(zip(names, received, strict=True)):
+            sizes = lengths[:, :, at].tolist()
+            pieces = [torch.split(x[: sum(n)], n) for x, n in zip(every, sizes, strict=True)]
             by_micro_batch = zip(*pieces, strict=True)
             joined[name] = torch.cat([piece for micro in by_micro_batch for piece in micro])
         return joined
+
+    def _swap(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+        """``tensors`` (of the same types and shapes everywhere) of every rank, in one exchange."""
+        own = torch.cat([x.contiguous().view(torch.uint8).flatten() for x in tensors])
+        every = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(every, own)
+        return [_unpacked(packed, tensors) for packed in every]
 
     def on_main(self, work: Callable[[], Result]) -> Result:
         """The result of ``work``, done on rank 0 while the others wait, however long it takes.
@@ -295,3 +298,17 @@ def _of_exchange(error: Exception) -> bool:
 
 def _sentence(rank: int, text: str) -> str:
     return f"rank {rank} failed: {text}"
+
+
+def _padded(x: Tensor, count: int) -> Tensor:
+    """``x`` with zeros at its end, ``count`` long."""
+    if len(x) == count:
+        return x
+    return torch.cat([x, x.new_zeros(count - len(x), *x.shape[1:])])
+
+
+def _unpacked(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Bytes taken apart into tensors of the types and shapes of ``like``."""
+    parts = torch.split(packed, [x.nbytes for x in like])
+    # A copy: numbers must begin at multiples of their own size.
+    return [part.clone().view(x.dtype).view(x.shape) for part, x in zip(parts, like, strict=True)]

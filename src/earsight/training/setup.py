@@ -159,12 +159,17 @@ def build_method(config: RunConfig, size: int, device: torch.device) -> Method:
 def build_parts(
     config: RunConfig, inputs: Inputs, size: int, device: torch.device, ranks: Ranks = ALONE
 ) -> Parts:
-    """Everything that is trained or saved, before the first step."""
-    model = build_model(config, device)
+    """Everything that is trained or saved, before the first step.
+
+    Raises:
+        ValueError: the method needs more rows.
+    """
+    model, method = build_model(config, device), build_method(config, size, device)
+    method.check_rows()
     return Parts(
         model=model,
         wrapped=ranks.wrap(model, device),
-        method=build_method(config, size, device),
+        method=method,
         inputs=inputs.to(device),
         optimizer=make_optimizer(config, model, device),
     )
