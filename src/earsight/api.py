@@ -59,7 +59,7 @@ from earsight.training.logging import Log
 from earsight.training.loop import Parts
 from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
-from earsight.training.plan import Plan
+from earsight.training.plan import Plan, with_corpus
 from earsight.training.resume import (
     check_settings,
 )
@@ -210,6 +210,7 @@ def dry_run(config: RunConfig) -> Estimate:
     data = open_data(config)
     config = with_classes(config, data.train)
     plan = Plan.of(config, len(data.train))
+    config = with_corpus(config, plan, len(data.train))
     inputs = fit_inputs(config, data, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
     clips = training_clips(config, data, plan, parts)

@@ -197,11 +197,13 @@ class HeadConfig:
         hidden: widths of the hidden layers.
         dim: size of the embedding.
         norm: batch norm after each layer (helps small networks off the plateau at the start).
+        fcl: one more linear layer at the end, without bias, which momentum encoders exchange.
     """
 
     hidden: tuple[int, ...] = (512, 512)
     dim: int = 128
     norm: bool = False
+    fcl: bool = False
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""

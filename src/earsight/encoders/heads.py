@@ -12,7 +12,8 @@ class MLPHead(nn.Module):
 
     With ``config.norm`` a batch norm stands before each ReLU and, without scale and shift, at the
     end, where it keeps the embeddings centred (layers before a norm have no bias, which it would
-    cancel); the linear layers keep their places in ``projection``.
+    cancel); the linear layers keep their places in ``projection``. With ``config.fcl`` one more
+    linear layer without bias follows, ``fcl`` (cm-acc §3).
 
     Args:
         in_dim: size of the features.
@@ -30,11 +31,12 @@ class MLPHead(nn.Module):
         if config.norm:
             layers.append(nn.BatchNorm1d(config.dim, affine=False))
         self.projection = nn.Sequential(*layers)
+        self.fcl = nn.Linear(config.dim, config.dim, bias=False) if config.fcl else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(B, in_dim)`` to unnormalised embeddings ``(B, dim)``."""
         y: Tensor = self.projection(x)
-        return y
+        return y if self.fcl is None else self.fcl(y)
 
 
 def _activation(width: int, norm: bool) -> nn.Module:

@@ -71,11 +71,24 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
         ValueError: the folder is no run, or it has not finished.
     """
     read_config(run)
-    config, state, inputs = load_encoders(run / "encoders.safetensors")
-    model = build_model(config, device)
-    model.load_state_dict(state)
-    encoder = Encoder(model=model, method=build_method(config, size, device))
-    return Loaded(config=config, encoder=encoder, inputs=inputs.to(device), origin=read_origin(run))
+    saved = load_encoders(run / "encoders.safetensors")
+    encoder = random_encoder(saved.config, device, size)
+    encoder.model.load_state_dict(saved.model)
+    if encoder.method.keys is not None:
+        encoder.method.keys.load_state_dict(saved.keys)
+    return Loaded(
+        config=saved.config,
+        encoder=encoder,
+        inputs=saved.inputs.to(device),
+        origin=read_origin(run),
+    )
+
+
+def random_encoder(config: RunConfig, device: torch.device, size: int = 2) -> Encoder:
+    """The encoders of a run at their random initialisation."""
+    model, method = build_model(config, device), build_method(config, size, device)
+    method.attach(model)
+    return Encoder(model=model, method=method)
 
 
 def make_evaluator(
@@ -138,7 +151,7 @@ def evaluate(
     prepare_machine(config)
     encoders = [loaded.encoder]
     if baseline and task != "classify":
-        encoders.append(Encoder(model=build_model(config, device), method=loaded.encoder.method))
+        encoders.append(random_encoder(config, device))
     notes: list[str] = []
     evaluator = replace(
         make_evaluator(

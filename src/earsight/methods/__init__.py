@@ -5,7 +5,9 @@ Importing this package registers its methods.
 
 from earsight.methods.avid import Avid, AvidConfig
 from earsight.methods.base import Method, Needs, Step
+from earsight.methods.cm_acc import MomentumContrast
 from earsight.methods.cma import Cma, CmaConfig
+from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.methods.supervised import Supervised, SupervisedConfig
 
 __all__ = [
@@ -14,7 +16,11 @@ __all__ = [
     "Cma",
     "CmaConfig",
     "Method",
+    "MomentumConfig",
+    "MomentumContrast",
     "Needs",
+    "PoolConfig",
+    "PosteriorConfig",
     "Step",
     "Supervised",
     "SupervisedConfig",

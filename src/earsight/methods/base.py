@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from earsight.corpus.batch import Batch, View
+from earsight.encoders.pair import Pair
 
 Spaces = frozenset[tuple[str, str]]
 """Ordered pairs of embedding names: a query of the first may be compared with the second."""
@@ -29,12 +30,14 @@ class Needs:
         views: views per sample.
         labels: whether labels are used.
         clips: clips to encode at the start of each epoch, beside those trained on.
+        first_clips: clips more at the start of the first.
         memory: whether a run that starts from another takes over what that one keeps by row.
     """
 
     views: int = 1
     labels: bool = False
     clips: int = 0
+    first_clips: int = 0
     memory: bool = False
 
 
@@ -110,6 +113,14 @@ class Method(nn.Module, ABC):
         """A line for the log: what a query is compared with."""
         return ""
 
+    @property
+    def keys(self) -> Pair | None:
+        """Encoders beside the model that embeddings come from, saved and loaded with it."""
+        return None
+
+    def attach(self, model: Pair) -> None:
+        """Told of the model that is trained, or embeds, and again when its weights change."""
+
     def check_rows(self) -> None:
         """Before training, and not where it only embeds: are there enough rows?
 
@@ -132,7 +143,7 @@ class Method(nn.Module, ABC):
 
         Args:
             epoch: its number, from 0.
-            source: yields the clips that ``needs`` asked for.
+            source: yields the clips that ``needs`` asked for, with views ready for the network.
             show: told of progress, of how much there is, and of what is done.
 
         Returns:
@@ -153,11 +164,27 @@ def unit(x: Tensor) -> Tensor:
     return F.normalize(wide, dim=-1)
 
 
+def rank() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def over_ranks(x: Tensor) -> Tensor:
+    """``x``, of one shape on every rank, of all of them, one after the other."""
+    _, ranks = rank()
+    if ranks == 1:
+        return x
+    every = [torch.empty_like(x) for _ in range(ranks)]
+    distributed.all_gather(every, x.contiguous())
+    return torch.cat(every)
+
+
 def mean_over_ranks(x: Tensor) -> Tensor:
     """``x`` averaged over all ranks, the same on each; ``x`` itself in a single process."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    _, ranks = rank()
+    if ranks == 1:
         return x
     # For few numbers, gloo gathers in a third of the time in which it reduces.
-    every = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(every, x.detach().contiguous())
-    return torch.stack(every).mean(dim=0)
+    return over_ranks(x.detach()[None]).mean(dim=0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from earsight.config import METHODS, section
 from earsight.corpus.batch import Batch
@@ -18,7 +18,17 @@ from earsight.methods.bank import (
     observe,
     score_metrics,
 )
-from earsight.methods.base import Inherited, Method, Needs, Show, Spaces, Step, nothing_shown
+from earsight.methods.base import (
+    Inherited,
+    Method,
+    Needs,
+    Show,
+    Spaces,
+    Step,
+    nothing_shown,
+    over_ranks,
+    rank,
+)
 from earsight.objectives.nce import nce
 from earsight.selection.agreement import Agreement, Mined, mine
 from earsight.selection.certified import CertifiedIndex
@@ -233,14 +243,14 @@ class Cma(Method):
     @torch.no_grad()
     def _mine(self, show: Show) -> str:
         """Find positives of all rows; each rank does its part, and all end with the same."""
-        rank, ranks = _rank()
+        number, ranks = rank()
         size, device = len(self.bank), self.positives.device
         share = -(-size // ranks)
-        own = torch.arange(rank * share, (rank + 1) * share, device=device).clamp(max=size - 1)
+        own = torch.arange(number * share, (number + 1) * share, device=device).clamp(max=size - 1)
         certified = self.settings.search == "certified"
         found, about = self._certified(own) if certified else (self._exact(own, show), "")
-        self.positives.copy_(_joined(found.rows.to(device).int())[:size])
-        agreement = _joined(found.agreement.to(device))[:size]
+        self.positives.copy_(over_ranks(found.rows.to(device).int())[:size])
+        agreement = over_ranks(found.agreement.to(device))[:size]
         self.agreement.copy_(agreement[self.positives >= 0].mean())
         return about
 
@@ -264,23 +274,6 @@ class Cma(Method):
         found = index.mine(count, queries=queries, budget=budget)
         about = f"; {100 * found.share:.0f} % certified, the rest compared with all"
         return index.finish(found, count, queries=queries), about
-
-
-def _rank() -> tuple[int, int]:
-    """This process's number, and how many there are."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
-
-
-def _joined(x: Tensor) -> Tensor:
-    """``x`` of all ranks, which is of one shape, one after the other."""
-    _, ranks = _rank()
-    if ranks == 1:
-        return x
-    every = [torch.empty_like(x) for _ in range(ranks)]
-    distributed.all_gather(every, x.contiguous())
-    return torch.cat(every)
 
 
 @METHODS.register("cma", CmaConfig)

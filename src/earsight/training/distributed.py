@@ -123,7 +123,7 @@ class Ranks:
         """
         names = list(parts[0])
         own = {name: torch.cat([part[name] for part in parts]) for name in names}
-        if self.size == 1:
+        if self.size == 1 or not names:
             return own
         # (ranks, micro-batches, names)
         lengths = self.gather(torch.tensor([[len(part[name]) for name in names] for part in parts]))

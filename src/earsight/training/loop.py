@@ -195,8 +195,46 @@ class Loop:
         epoch, into = divmod(self.step, self.plan.steps_per_epoch)
         if into:
             return
-        if about := self.parts.method.begin_epoch(epoch, None, self.log.between):
+        needs = self.parts.method.needs
+        count = -(-(needs.clips + (needs.first_clips if epoch == 0 else 0)) // self.plan.micro)
+        if not count:
+            about = self.parts.method.begin_epoch(epoch, None, self.log.between)
+        else:
+            about = self._encode(epoch, count)
+        if about:
             self.log.note(about)
+
+    def _encode(self, epoch: int, count: int) -> str:
+        """Begin an epoch with ``count`` micro-batches of clips that only the method sees.
+
+        Their sample indices follow on those of training, those of each epoch on one another.
+        """
+        needs, micro = self.parts.method.needs, self.plan.micro
+        before = 0 if epoch == 0 else -(-(needs.clips + needs.first_clips) // micro)
+        before += max(0, epoch - 1) * -(-needs.clips // micro)
+        first = self.plan.steps * self.config.train.accumulate + before
+        pin = self.device.type == "cuda"
+        numbers = range(first, first + count)
+        batches = Timed(load(self.clips, numbers, self.config.data, workers=self.workers, pin=pin))
+        failures: list[Failure] = []
+        began = time.monotonic()
+        with autocast(self.config, self.device):
+            about = self.parts.method.begin_epoch(
+                epoch, self._ready(batches, failures), self.log.between
+            )
+        seconds = time.monotonic() - began
+        every = [one for some in self.ranks.gather_objects(failures) for one in some]
+        for text in self.failures.add(every, count * micro):
+            self.log.note(text)
+        waited = 100 * min(1.0, batches.take_waited() / max(1e-9, seconds))
+        cost = f"{count * micro} clips encoded in {seconds:.1f} s, waiting for them {waited:.0f} %"
+        return f"{about}; {cost}" if about else cost
+
+    def _ready(self, batches: Iterator[Batch], failures: list[Failure]) -> Iterator[Batch]:
+        """Batches as the network takes them; what could not be read is added to ``failures``."""
+        for batch in batches:
+            failures += batch.failures
+            yield prepare(self.config, self.parts.inputs, batch, self.device)
 
     def _advance(self, batches: Timed, caught: Sequence[int]) -> int:
         """Make a step; returns the signal that stops all ranks after it, or 0."""

@@ -1,6 +1,6 @@
 """How far a run goes, and how its batches are divided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from earsight.config import RunConfig
 
@@ -41,3 +41,18 @@ class Plan:
             steps=per_epoch * train.epochs,
             micro=train.batch // train.accumulate,
         )
+
+
+def with_corpus(config: RunConfig, plan: Plan, rows: int) -> RunConfig:
+    """The configuration, with what the method's settings leave to the size of corpus and run.
+
+    The settings of a method may have a function ``for_corpus(rows, batch, steps)``, which returns
+    them complete.
+
+    Raises:
+        ConfigError: the corpus is too small for them.
+    """
+    complete = getattr(config.method, "for_corpus", None)
+    if complete is None:
+        return config
+    return replace(config, method=complete(rows=rows, batch=plan.micro, steps=plan.steps))

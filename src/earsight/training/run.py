@@ -15,7 +15,7 @@ from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_e
 from earsight.training.loop import Evaluate, Loop, Parts
 from earsight.training.origin import read_origin
 from earsight.training.place import said_once
-from earsight.training.plan import Plan
+from earsight.training.plan import Plan, with_corpus
 from earsight.training.resume import check_alike, check_resumable, last_checkpoint
 from earsight.training.run_folder import create_run, save_encoders
 from earsight.training.setup import (
@@ -98,6 +98,7 @@ def train(
         data = _open_data(config, quiet or not ranks.is_main)
         config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
+        config = with_corpus(config, plan, len(data.train))
         check_alike(config, data.train, ranks)
         state = _last_state(config, run, data) if resume else None
         ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
@@ -174,7 +175,9 @@ def _train(
         log.note(f"goes on from step {loop.step} of {plan.steps}")
     del state
     loop.fit()
-    ranks.on_main(lambda: save_encoders(run, parts.model, parts.inputs, config))
+    ranks.on_main(
+        lambda: save_encoders(run, parts.model, parts.inputs, config, keys=parts.method.keys)
+    )
     log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
     return loop.figures
 
@@ -201,6 +204,7 @@ def _parts(
     parts = build_parts(config, inputs, size, device, ranks)
     if start is not None:
         taken = start_weights(config, parts.model, start)
+        parts.method.attach(parts.model)
         log.note(f"starts from {start.run}: {', '.join(taken)}")
         if about := start_memory(start, parts.method, data.train.key, device):
             log.note(about)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -51,7 +52,13 @@ def read_config(run: Path) -> RunConfig:
 
 
 def save_encoders(
-    run: Path, model: nn.Module, inputs: Inputs, config: RunConfig, *, licence: str = ""
+    run: Path,
+    model: nn.Module,
+    inputs: Inputs,
+    config: RunConfig,
+    *,
+    keys: nn.Module | None = None,
+    licence: str = "",
 ) -> None:
     """Write ``encoders.safetensors``: weights, input statistics, settings to rebuild them.
 
@@ -60,10 +67,13 @@ def save_encoders(
         model: encoders and heads.
         inputs: transforms with their statistics.
         config: the run's settings.
+        keys: the method's key encoders, if it has any.
         licence: of weights that were not trained here; it travels with the file.
     """
     state = inputs.state()
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    if keys is not None:
+        tensors |= {f"keys.{name}": value for name, value in keys.state_dict().items()}
     tensors |= {f"inputs.{name}": value for name, value in state["tensors"].items()}
     metadata = {
         "schema": str(SCHEMA),
@@ -79,8 +89,25 @@ def save_encoders(
     temporary.replace(path)
 
 
-def load_encoders(path: Path) -> tuple[RunConfig, dict[str, Tensor], Inputs]:
-    """Settings, the model's state and its inputs, from an encoders file.
+@dataclass(frozen=True, kw_only=True)
+class SavedEncoders:
+    """What ``encoders.safetensors`` holds.
+
+    Attributes:
+        config: the run's settings.
+        model: the state of encoders and heads.
+        keys: that of the method's key encoders; empty where it has none.
+        inputs: transforms with their statistics.
+    """
+
+    config: RunConfig
+    model: Mapping[str, Tensor]
+    keys: Mapping[str, Tensor]
+    inputs: Inputs
+
+
+def load_encoders(path: Path) -> SavedEncoders:
+    """Read an encoders file.
 
     Raises:
         ValueError: it is missing, damaged, or of another schema.
@@ -103,4 +130,9 @@ def load_encoders(path: Path) -> tuple[RunConfig, dict[str, Tensor], Inputs]:
     inputs = Inputs.from_state(
         {"settings": json.loads(metadata["inputs"]), "tensors": part("inputs.")}
     )
-    return parse(json.loads(metadata["config"])), part("model."), inputs
+    return SavedEncoders(
+        config=parse(json.loads(metadata["config"])),
+        model=part("model."),
+        keys=part("keys."),
+        inputs=inputs,
+    )

@@ -166,6 +166,7 @@ def build_parts(
     """
     model, method = build_model(config, device), build_method(config, size, device)
     method.check_rows()
+    method.attach(model)
     return Parts(
         model=model,
         wrapped=ranks.wrap(model, device),

@@ -51,8 +51,9 @@ def read_start(config: RunConfig, run: Path) -> Start | None:
     folder = run / config.start
     if config.start_epoch:
         return _read_epoch(folder, config.start_epoch)
-    before, state, inputs = load_encoders(folder / "encoders.safetensors")
-    return Start(run=folder, config=before, state=state, inputs=inputs, epoch=0)
+    saved = load_encoders(folder / "encoders.safetensors")
+    state = dict(saved.model)
+    return Start(run=folder, config=saved.config, state=state, inputs=saved.inputs, epoch=0)
 
 
 def _read_epoch(run: Path, epoch: int) -> Start:
