@@ -10,13 +10,21 @@ import torch
 from earsight import api, cli
 from earsight.training import loop
 from earsight.training.distributed import ALONE, join_ranks
+from earsight.training.logging import NoLog
 from earsight.training.loop import train_step
 from earsight.training.place import place
-from earsight.training.plan import Plan
+from earsight.training.plan import Plan, with_corpus
 from earsight.training.setup import build_parts, fit_inputs, open_data
 
 CPU = torch.device("cpu")
 STEPS = 3
+MOMENTUM = (
+    "head.fcl=true",
+    "method.dictionary=9",
+    "method.momentum=0.9",
+    "method.pool=24",
+    "method.temperature=0.7",
+)
 SCENARIOS = {
     "whole": (),
     "accumulated": ("train.accumulate=2",),
@@ -27,6 +35,8 @@ SCENARIOS = {
     ),
     "duplicates": (),
     "poisoned": (),
+    "momentum": ("method.name=random-pool", *MOMENTUM),
+    "active": ("method.name=cm-acc", *MOMENTUM),
 }
 
 
@@ -48,13 +58,20 @@ def steps(output, *settings):
 
 def scenario(name, settings, ranks=ALONE):
     """Three steps with batch norm in evaluation mode, which then sees no batch."""
-    config = api.configure("tiny", settings=[*settings, *SCENARIOS[name]])
+    own = SCENARIOS[name]
+    if own[-1:] == MOMENTUM[-1:]:
+        settings = [text for text in settings if not text.startswith("method.")]
+    config = api.configure("tiny", settings=[*settings, *own])
     data = open_data(config)
     inputs = fit_inputs(config, data, 0)
-    parts = build_parts(config, inputs, len(data.train), CPU, ranks)
     plan = Plan.of(config, len(data.train), ranks.size)
+    config = with_corpus(config, plan, len(data.train))
+    parts = build_parts(config, inputs, len(data.train), CPU, ranks)
     clips = api.training_clips(config, data, plan, parts, ranks)
     parts.model.eval()
+    if parts.method.keys is not None:
+        parts.method.keys.eval()
+        begin(config, parts, clips, plan, ranks)
     before = {n: p.detach().clone() for n, p in parts.model.named_parameters()}
     taken = [train_step(config, parts, changed(name, clips, ranks), CPU, ranks)]
     if name != "poisoned":
@@ -74,6 +91,21 @@ def scenario(name, settings, ranks=ALONE):
         "model": {n: p.detach() for n, p in parts.model.named_parameters()},
         "method": parts.method.state_dict(),
     }
+
+
+def begin(config, parts, clips, plan, ranks):
+    """What a run does before its first step: dictionaries and pool are filled."""
+    loop.Loop(
+        config=config,
+        parts=parts,
+        clips=clips,
+        run=Path(),
+        log=NoLog(),
+        device=CPU,
+        workers=0,
+        plan=plan,
+        ranks=ranks,
+    )._begin_epoch()
 
 
 def changed(name, clips, ranks):

@@ -104,7 +104,7 @@ def scenarios(corpus, small, tmp_path_factory):
     return one, [torch.load(folder / f"{number}.pt") for number in range(2)]
 
 
-@pytest.mark.parametrize("name", ["whole", "accumulated", "one encoder", "duplicates"])
+@pytest.mark.parametrize("name", ["whole", "accumulated", "one encoder", "duplicates", "momentum"])
 def test_two_processes_learn_what_one_learns(scenarios, name):
     one, two = scenarios[0][name], [done[name] for done in scenarios[1]]
     for drawn in ("row", "index", "start", "video", "audio"):
@@ -120,6 +120,16 @@ def test_two_processes_learn_what_one_learns(scenarios, name):
         for key, value in two[0][number].items():
             assert torch.equal(value, two[1][number][key]), key
             torch.testing.assert_close(value, one[number][key], rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_choose_alike(scenarios):
+    one, two = scenarios[0]["active"], [done["active"] for done in scenarios[1]]
+    for name, value in two[0]["method"].items():
+        assert torch.equal(value, two[1]["method"][name]), name
+    for modality in ("video", "audio"):
+        rows = [done["method"][f"dictionaries.{modality}.rows"] for done in (one, *two)]
+        assert (rows[0] >= 0).all()
+        assert torch.equal(rows[0], rows[1])
 
 
 def test_an_encoder_that_no_direction_uses_keeps_its_weights(scenarios):

@@ -257,9 +257,11 @@ class MomentumContrast(Method):
         loss = loss + info_nce(positive, scores, negative)
         with torch.no_grad():
             hardest = scores.masked_fill(~negative, -torch.inf).amax(dim=1)
+            # Queries weigh the same, however many negatives they have: so ranks agree.
+            counts = negative.sum(dim=1).clamp_min(1)
             metrics = {
                 "positive_score": positive.mean(),
-                "negative_score": scores[negative].mean(),
+                "negative_score": (scores.where(negative, 0).sum(dim=1) / counts).mean(),
                 "accuracy": (positive > hardest).float().mean(),
             }
         return loss.mean(), metrics
