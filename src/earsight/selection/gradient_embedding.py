@@ -87,7 +87,7 @@ class GradientEmbedding:
         along: ``t_n / T`` ``(N, M)``; None for the unnormalised form.
         gram: ``G`` ``(M, M)``; None for the unnormalised form.
         squared_norms: ``‖g_n‖²`` ``(N,)``.
-        scale: ``(N,)``, the largest term that ``‖g_n‖²`` is a sum of: the unit of its roundings.
+        scale: ``(N,)``, at least the terms that ``‖g_n‖²`` is a sum of: the unit of its roundings.
         residual_norms: ``‖r_n‖`` ``(N,)``.
         losses: ``CE(p_n, ỹ_n)`` ``(N,)``.
     """
@@ -248,6 +248,7 @@ def _factors(
     """Fill the factors, some candidates at a time."""
     size, classes = len(keys), len(queries)
     gram = (queries @ queries.T) * (inputs @ inputs.T) if normalised else None
+    lengths = inputs.norm(dim=1)
     # Residuals add up to 0, so what inputs share takes no part in u but for roundings.
     centred = (inputs - inputs.mean(dim=0)) / temperature
     own = keys.new_empty(size, inputs.shape[1])
@@ -266,9 +267,8 @@ def _factors(
             continue
         t = torch.mul(found.residuals, cosines, out=along[part]).div_(temperature)
         w = torch.mm(u, inputs.T, out=crossed[part]).mul_(cosines)
-        self_term = (t @ gram).mul_(t).sum(dim=1)
-        scale[part] += self_term
-        squared[part] += self_term - 2 * (w * t).sum(dim=1)
+        scale[part] += (t.abs() @ lengths).square()
+        squared[part] += (t @ gram).mul_(t).sum(dim=1) - 2 * (w * t).sum(dim=1)
     return GradientEmbedding(
         keys=keys,
         inputs=own,

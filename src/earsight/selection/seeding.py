@@ -29,8 +29,8 @@ PROPOSALS = 64
 _CANDIDATES = 4096
 """Candidates whose distances are taken at a time, so that they stay in a processor's cache."""
 
-_ROUNDING = 16
-"""Roundings of its largest term below which a squared distance counts as 0."""
+_ROUNDING = 8
+"""Roundings of its largest terms below which a squared distance counts as 0."""
 
 Rows = Tensor | slice
 """Some candidates: ``(A,)`` int64, or a range."""
@@ -108,7 +108,7 @@ def distances_of(
         products: ``⟨x, y⟩`` ``(R, A)``.
         own: ``‖x‖²`` ``(R,)``.
         other: ``‖y‖²`` ``(A,)``.
-        own_scale: ``(R,)``, the largest term that ``‖x‖²`` is a sum of.
+        own_scale: ``(R,)``, at least the terms that ``‖x‖²`` is a sum of.
         other_scale: ``(A,)``, the same of ``‖y‖²``.
     """
     distances = products.mul_(-2).add_(own[:, None]).add_(other)
