@@ -6,8 +6,8 @@ the last drawn, and so reads all of them for one row. Here rows are *proposed* m
 the distances ``d²`` known so far, and gone through in order: one whose distance has since shrunk to
 ``d'²`` is accepted with probability ``d'²/d²``. What is accepted then has probability proportional
 to ``d'²``, exactly as if drawn by it (rejection sampling), and that takes only the distances
-between proposals. All candidates are read once for all that was accepted. Where few are, as with
-fewer clusters than draws, it falls back to one draw a reading: the first proposal always counts.
+between proposals. All candidates are read once for all that was accepted: at worst one, since the
+first proposal always is.
 """
 
 from dataclasses import dataclass
