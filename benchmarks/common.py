@@ -153,6 +153,29 @@ def alternate(sides: Mapping[str, Callable[[int], object]], rounds: int) -> dict
     return taken
 
 
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Seconds on the clock and core-seconds."""
+    clock, cores = time.perf_counter(), time.process_time()
+    work()
+    return {"wall": time.perf_counter() - clock, "core": time.process_time() - cores}
+
+
+def peak(work: Callable[[], object]) -> float | None:
+    """Bytes of memory at the peak beyond what was in use before; None where Linux is not."""
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not reset.exists():
+        return None
+
+    def kibibytes(name: str) -> int:
+        line = next(x for x in status.read_text().splitlines() if x.startswith(name))
+        return int(line.split()[1])
+
+    reset.write_text("5")
+    before = kibibytes("VmRSS:")
+    work()
+    return 1024.0 * (kibibytes("VmHWM:") - before)
+
+
 def median(values: list[float]) -> float:
     """The middle value, as robust to a busy machine as one can be."""
     return statistics.median(values)

@@ -9,7 +9,6 @@ environment keeps threads that wait for one another from taking time from both s
 """
 
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import reference_mining as reference
-from common import Target, arguments, finish, median
+from common import Target, arguments, finish, median, peak, timed
 from earsight.processor import multiplies_bfloat16
 from earsight.selection.agreement import Mined, mine
 from earsight.selection.certified import CertifiedIndex
@@ -80,29 +79,6 @@ def repeated(video: Tensor, audio: Tensor, size: int) -> Bank:
         return noisy(vectors[of], float((1 / nearest - 1).clamp_min(0).sqrt()), generator)
 
     return copies(video), copies(audio)
-
-
-def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Seconds on the clock and core-seconds."""
-    clock, cores = time.perf_counter(), time.process_time()
-    work()
-    return {"wall": time.perf_counter() - clock, "core": time.process_time() - cores}
-
-
-def peak(work: Callable[[], object]) -> float | None:
-    """Bytes of memory at the peak beyond what was in use before; None where Linux is not."""
-    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if not reset.exists():
-        return None
-
-    def kibibytes(name: str) -> int:
-        line = next(x for x in status.read_text().splitlines() if x.startswith(name))
-        return int(line.split()[1])
-
-    reset.write_text("5")
-    before = kibibytes("VmRSS:")
-    work()
-    return 1024.0 * (kibibytes("VmHWM:") - before)
 
 
 def differing(bank: Bank, queries: Tensor, ours: Tensor, theirs: Tensor) -> int:
