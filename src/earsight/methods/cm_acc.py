@@ -121,17 +121,19 @@ class MomentumContrast(Method):
         self, epoch: int, source: Iterable[Batch] | None, show: Show = nothing_shown
     ) -> str:
         """Fill the dictionaries, once, and the pool."""
-        left, of = [self.settings.size if epoch == 0 else 0], 0
+        needs = self.needs
+        left, done = needs.first_clips if epoch == 0 else 0, 0
+        of = needs.clips + left
         for batch in source or ():
             rows, keys = over_ranks(batch.row), self._keys(batch)
-            first = min(left[0], len(rows))
-            left[0] -= first
+            first = min(left, len(rows))
+            left -= first
             for dictionary in self.dictionaries.values():
                 _enqueue(dictionary, rows[:first], {n: x[:first] for n, x in keys.items()})
             if self.pool is not None:
                 _enqueue(self.pool, rows[first:], {n: x[first:] for n, x in keys.items()})
-            of += len(rows)
-            show(of, of, "encoding clips")
+            done = min(of, done + len(rows))
+            show(done, of, "encoding clips")
         return ""
 
     def loss(self, model: nn.Module, batch: Batch) -> Step:
