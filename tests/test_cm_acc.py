@@ -63,6 +63,9 @@ def test_retrieval_goes_from_queries_to_keys(runs):
     evaluation = api.evaluate(runs / "cm-acc", "retrieve")
     directions = {row.modality for row in evaluation.rows if row.metric == "R@1"}
     assert directions == {"video-audio_key", "audio-video_key"}
+    (both,) = [r for r in evaluation.rows if (r.modality, r.metric) == ("both", "mean_log_rank")]
+    ways = [r.value for r in evaluation.rows if r.metric == "mean_log_rank" and r is not both]
+    assert both.value == pytest.approx(sum(ways) / 2)
     probed = api.evaluate(runs / "cm-acc", "probe", baseline=False)
     assert {row.modality for row in probed.rows} == {"video", "audio"}
 

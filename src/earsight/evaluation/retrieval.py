@@ -131,7 +131,9 @@ class PooledScores:
         }
 
 
-def retrieve_both_ways(first: Tensor, second: Tensor) -> PooledScores | None:
+def retrieve_both_ways(
+    first: Tensor, second: Tensor, back: tuple[Tensor, Tensor] | None = None
+) -> PooledScores | None:
     """The mean log-rank of true pairs in both directions, and how far chance lets it stray.
 
     With ``L[i, j]`` the mean of the two log-ranks if ``j`` were the match of ``i``, the statistic
@@ -141,6 +143,8 @@ def retrieve_both_ways(first: Tensor, second: Tensor) -> PooledScores | None:
     Args:
         first: ``(n, D)`` embeddings.
         second: ``(n, D)`` embeddings of the same clips.
+        back: queries of the second modality and gallery of the first, where they are others than
+            ``second`` and ``first``.
 
     Returns:
         None for more than 4,096 pairs, whose ranks would not fit into memory, or fewer than two.
@@ -149,7 +153,10 @@ def retrieve_both_ways(first: Tensor, second: Tensor) -> PooledScores | None:
     if not 2 <= size <= _MOST_PAIRS:
         return None
     similarity = check_unit("queries", first) @ check_unit("gallery", second).T
-    table = (_log_ranks(similarity) + _log_ranks(similarity.T).T) / 2
+    reverse = similarity.T
+    if back is not None:
+        reverse = check_unit("queries", back[0]) @ check_unit("gallery", back[1]).T
+    table = (_log_ranks(similarity) + _log_ranks(reverse).T) / 2
     centred = table - table.mean(0) - table.mean(1, keepdim=True) + table.mean()
     return PooledScores(
         n=size,

@@ -12,10 +12,11 @@ from earsight.evaluation.knn import KnnScores, knn
 from earsight.evaluation.labels import LabelChoice
 from earsight.evaluation.logistic import Spectrum
 from earsight.evaluation.probe import ProbeScores, describe_features, probe
-from earsight.evaluation.retrieval import retrieve, retrieve_both_ways
+from earsight.evaluation.retrieval import PooledScores, retrieve, retrieve_both_ways
 from earsight.evaluation.rows import POOLED, Row, make_rows
 
-Spaces = frozenset[tuple[str, str]]
+Space = tuple[str, str]
+Spaces = frozenset[Space]
 
 
 def retrieval_rows(
@@ -33,21 +34,36 @@ def retrieval_rows(
 
 
 def pairing_rows(features: Features, spaces: Spaces, baseline: Features | None = None) -> list[Row]:
-    """Per pair of spaces that are compared both ways, both directions held against chance."""
+    """Per pair of modalities that are compared both ways, both directions held against chance."""
     rows: list[Row] = []
-    for first, second in sorted(spaces):
-        if first > second or (second, first) not in spaces:
-            continue
-        scores = retrieve_both_ways(features.embedding[first], features.embedding[second])
+    for forth, back in _both_ways(spaces):
+        scores = _paired(features, forth, back)
         if scores is None:
             continue
-        before = (
-            retrieve_both_ways(baseline.embedding[first], baseline.embedding[second])
-            if baseline
-            else None
-        )
+        before = _paired(baseline, forth, back) if baseline else None
         rows += make_rows(scores, task="retrieve", modality="both", baseline=before)
     return rows
+
+
+def _both_ways(spaces: Spaces) -> Iterator[tuple[Space, Space]]:
+    """Directions with their way back: from the one's gallery's modality to its query's."""
+    by_modality = {
+        (_modality(query), _modality(gallery)): (query, gallery) for query, gallery in spaces
+    }
+    for (first, second), forth in sorted(by_modality.items()):
+        if first < second and (second, first) in by_modality:
+            yield forth, by_modality[second, first]
+
+
+def _modality(name: str) -> str:
+    return name.removesuffix("_key")
+
+
+def _paired(features: Features, forth: Space, back: Space) -> PooledScores | None:
+    (query, gallery), (query_back, gallery_back) = (
+        tuple(features.embedding[name] for name in space) for space in (forth, back)
+    )
+    return retrieve_both_ways(query, gallery, (query_back, gallery_back))
 
 
 def geometry_rows(
