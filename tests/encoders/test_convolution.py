@@ -24,6 +24,7 @@ LAYERS = [
     TemporalConv(3, 5, 1),
     TemporalConv(3, 5, 2),
     StemConv(3, 5),
+    StemConv(3, 5, frames=7),
 ]
 
 
@@ -79,11 +80,14 @@ def test_channels_last_of_one_channel_takes_any_strides():
 
 def test_initialise():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.Conv3d(32, 64, (3, 1, 1)))
+    net = nn.Sequential(
+        nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.Conv3d(32, 64, (3, 1, 1)), nn.Conv1d(32, 64, 9)
+    )
     nn.init.zeros_(net[1].weight)
     initialise(net)
     assert net[0].weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert net[2].weight.std().item() == pytest.approx((2 / (64 * 3)) ** 0.5, rel=0.02)
+    assert net[3].weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert torch.equal(net[1].weight, torch.ones(64))
     assert torch.equal(net[1].bias, torch.zeros(64))
 
