@@ -89,6 +89,26 @@ class TemporalConv(nn.Conv3d):
         return y.reshape(*y.shape[:3], height, width)
 
 
+class SpaceTimeConv(nn.Conv3d):
+    """A ``3 × 3 × 3`` convolution without bias; on the CPU, three frames are stacked first.
+
+    There, oneDNN (seen in torch 2.13, in bfloat16) leaves a part of this weight's gradient
+    unwritten where two frames come in, and has corrupted memory where it strides.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride, 1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(B, C, T, H, W)`` to ``(B, C', ⌈T/s⌉, ⌈H/s⌉, ⌈W/s⌉)``."""
+        if input.device.type != "cpu":
+            return super().forward(input)
+        step = self.stride[0]
+        stacked = _stack_neighbours(input, 3, step)
+        y = F.conv2d(stacked, self.weight.flatten(1, 2), stride=step, padding=1)
+        return unfold_time(y, len(y) // len(input))
+
+
 class StemConv(nn.Conv3d):
     """A ``k × 7 × 7`` convolution without bias, halving space: ``k`` frames are stacked first.
 
@@ -109,14 +129,14 @@ class StemConv(nn.Conv3d):
         return unfold_time(y, frames)
 
 
-def _stack_neighbours(x: Tensor, count: int) -> Tensor:
-    """Each frame in the middle of ``count`` neighbours as channels, ``(B·T, C·count, H, W)``.
+def _stack_neighbours(x: Tensor, count: int, step: int = 1) -> Tensor:
+    """Every ``step``-th frame amid ``count`` neighbours as channels, ``(B·T/step, C·count, H, W)``.
 
     Frames beyond the ends are zero. The result is channels-last.
     """
     half = count // 2
     padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, half, half))
-    return padded.unfold(1, count, 1).flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
+    return padded.unfold(1, count, step).flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def initialise(module: nn.Module) -> None:

@@ -4,7 +4,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earsight.config import VIDEO_ENCODERS, section
-from earsight.encoders.convolution import PointConv, StemConv, channels_last, initialise
+from earsight.encoders.convolution import (
+    PointConv,
+    SpaceTimeConv,
+    StemConv,
+    channels_last,
+    initialise,
+)
 from earsight.encoders.residual import Depth, Kind, ResidualConfig, ResidualNetwork
 
 
@@ -46,8 +52,8 @@ class ResNet3D(ResidualNetwork):
 
 def _pair(in_channels: int, channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
     return (
-        nn.Conv3d(in_channels, channels, 3, stride, 1, bias=False),
-        nn.Conv3d(channels, channels, 3, 1, 1, bias=False),
+        SpaceTimeConv(in_channels, channels, stride),
+        SpaceTimeConv(channels, channels, 1),
     )
 
 
