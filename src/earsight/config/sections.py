@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Any, Literal
 
+from earsight.config.mel import all_bands_heard
 from earsight.config.registry import section
 
 Fraction = float
@@ -119,11 +120,13 @@ class AudioConfig:
     Attributes:
         rate: samples per second.
         duration: seconds per clip.
-        spectrogram: ``stft`` (power bands in decibel) or ``mel`` (log mel).
+        spectrogram: levels in decibel, of the bins of the transform (``stft``) or of mel bands
+            (``mel``, Slaney's).
         n_fft: length of the transform in samples.
         window: length of the Hann window in samples.
         hop: seconds between frames.
-        bands: frequency bands kept.
+        bands: frequency bands; for ``stft``, every bin or the first and the mean of each further
+            pair; for ``mel``, as many as have a bin each.
         padding: what stands before the first sample and after the last: the sound mirrored
             (``reflect``) or silence (``zeros``).
         precision: of the transform. In ``float32``, bins far below the loudest are off by
@@ -136,7 +139,7 @@ class AudioConfig:
 
     rate: int = 24000
     duration: float = 2.0
-    spectrogram: Literal["stft"] = "stft"
+    spectrogram: Literal["stft", "mel"] = "stft"
     n_fft: int = 512
     window: int = 480
     hop: float = 0.02
@@ -177,10 +180,21 @@ class AudioConfig:
             yield f"stretch: equal ends mean none, and must then be the duration, {self.duration}"
         if self.top_db is not None and self.top_db <= 0:
             yield "top_db: must be positive decibels, or null for no limit"
-        if self.n_fft % 4:
-            yield "n_fft: must be a multiple of 4"
         if self.hop > 0 and self._frames_missing():
             yield f"hop: {self.hop_samples} samples do not give {self.frames} frames; shorten it"
+        yield from self._band_faults()
+
+    def _band_faults(self) -> Iterator[str]:
+        if self.spectrogram == "mel":
+            possible = min(self.rate, self.n_fft, self.bands) > 0
+            if possible and not all_bands_heard(self.rate, self.bands, self.n_fft):
+                yield (
+                    f"bands: some of {self.bands} mel bands lie between the bins of "
+                    f"n_fft={self.n_fft}; take fewer, or a longer n_fft"
+                )
+            return
+        if self.n_fft % 4:
+            yield "n_fft: must be a multiple of 4"
         full = self.n_fft // 2 + 1
         if self.bands not in (full, self.n_fft // 4 + 1):
             yield (
@@ -383,6 +397,9 @@ class RunConfig:
         yield from _at_least(self, seed=0, threads=0, start_epoch=0)
         if self.start_epoch and not self.start:
             yield "start_epoch: has no effect unless start names a run"
+        bands = getattr(self.audio_encoder, "bands", self.audio.bands)
+        if bands != self.audio.bands:
+            yield f"audio_encoder.bands: must be {self.audio.bands}, those of audio.bands"
 
 
 def _at_least(config: Any, **bounds: float) -> Iterator[str]:
