@@ -10,6 +10,9 @@ from earsight.config.registry import section
 Fraction = float
 Range = tuple[float, float]
 
+_CROP_AREA = (0.08, 1.0)
+_CROP_RATIO = (3 / 4, 4 / 3)
+
 
 @section
 class DataConfig:
@@ -76,6 +79,10 @@ class VideoConfig:
         size: side of the square picture in pixels.
         crop_area: range of the share of the area kept by a random crop.
         crop_ratio: range of the crop's width over height.
+        short_side: pixels that the picture's short side is resized to, for a square of ``size`` to
+            be cut from it at random; 0 for crops by ``crop_area`` and ``crop_ratio``.
+        jitter: largest distance in seconds of a view's start from the one drawn for its sample;
+            none draws the start of each view anew, from the whole instance.
         flip: probability of mirroring.
         brightness: strength of the change, a factor from 1 − x to 1 + x.
         contrast: likewise.
@@ -87,8 +94,10 @@ class VideoConfig:
     frames: int = 16
     fps: float = 16.0
     size: int = 112
-    crop_area: Range = (0.08, 1.0)
-    crop_ratio: Range = (3 / 4, 4 / 3)
+    crop_area: Range = _CROP_AREA
+    crop_ratio: Range = _CROP_RATIO
+    short_side: int = 0
+    jitter: float | None = None
     flip: Fraction = 0.5
     brightness: float = 0.4
     contrast: float = 0.4
@@ -111,6 +120,18 @@ class VideoConfig:
             yield "fps: must be positive frames per second"
         if not 0 < self.crop_area[1] <= 1:
             yield "crop_area: shares of the area lie between 0 and 1"
+        if self.jitter is not None and self.jitter < 0:
+            yield "jitter: must be 0 or more seconds, or null for starts anywhere"
+        yield from self._short_side_faults()
+
+    def _short_side_faults(self) -> Iterator[str]:
+        if not self.short_side:
+            return
+        if self.short_side < self.size:
+            yield f"short_side: must be at least size ({self.size}), or 0"
+        for name, default in (("crop_area", _CROP_AREA), ("crop_ratio", _CROP_RATIO)):
+            if getattr(self, name) != default:
+                yield f"{name}: has no effect where short_side is set; leave it out"
 
 
 @section
