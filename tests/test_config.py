@@ -64,6 +64,23 @@ def test_missing_choices_are_named():
         ({"optimizer": {"milestones": []}}, "milestones: the multistep schedule needs"),
         ({"video": {"crop_area": [1.0, 0.5]}}, "crop_area: must be two positive numbers"),
         ({"video": {"hue": 0.7}}, "hue: must lie between"),
+        ({"video": {"short_side": 32}}, r"short_side: must be at least size \(64\)"),
+        ({"video": {"short_side": 72}}, "crop_area: has no effect where short_side is set"),
+        (
+            {"video": {"short_side": 72, "crop_ratio": [1.0, 1.0]}},
+            "crop_ratio: has no effect where short_side is set",
+        ),
+        ({"video": {"jitter": -0.5}}, "video.jitter: must be 0 or more"),
+        ({"audio": {"n_fft": 258}}, "n_fft: must be a multiple of 4"),
+        (
+            {"audio": {"spectrogram": "mel", "bands": 200}},
+            "audio.bands: some of 200 mel bands lie between the bins of n_fft=256",
+        ),
+        ({"audio": {"spectrogram": "mle"}}, "audio.spectrogram: input should be 'stft' or 'mel'"),
+        (
+            {"audio_encoder": {"name": "resnet1d-audio"}},
+            "audio_encoder.bands: must be 65, those of audio.bands",
+        ),
         ({"audio": {"window": 1024}}, "window: must not exceed"),
         ({"audio": {"hop": 0.0}}, "hop: must be positive"),
         ({"data": {"workers": -1}}, "workers: must be 0 or more"),
@@ -77,6 +94,36 @@ def test_missing_choices_are_named():
 def test_each_section_checks_itself(changes, fault):
     with pytest.raises(ConfigError, match=fault):
         tiny(**changes)
+
+
+def test_inputs_of_cm_acc_are_valid():
+    config = tiny(
+        video_encoder={"name": "resnet3d", "width": 4},
+        audio_encoder={"name": "resnet1d-audio", "width": 4},
+        video={
+            "frames": 16,
+            "fps": 10.0,
+            "size": 224,
+            "short_side": 256,
+            "crop_area": [0.08, 1.0],
+            "jitter": 0.5,
+            "grayscale": 0.2,
+        },
+        audio={
+            "spectrogram": "mel",
+            "rate": 16000,
+            "duration": 1.6,
+            "n_fft": 400,
+            "window": 400,
+            "hop": 0.01,
+            "bands": 80,
+            "padding": "zeros",
+            "jitter": 0.0,
+            "stretch": [1.6, 1.6],
+        },
+    )
+    assert (config.audio.frames, config.audio.hop_samples) == (160, 160)
+    assert config.audio.duration == config.video.duration
 
 
 def test_settings_on_the_command_line():

@@ -120,6 +120,36 @@ def test_a_dry_run_estimates_and_leaves_nothing(corpus, small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+OF_CM_ACC = (
+    "video_encoder.name=resnet3d",
+    "video_encoder.width=2",
+    "video_encoder.depth=10",
+    "audio_encoder.name=resnet1d-audio",
+    "audio_encoder.width=2",
+    "audio_encoder.bands=24",
+    "audio.spectrogram=mel",
+    "audio.bands=24",
+    "audio.padding=zeros",
+    "video.short_side=36",
+    "video.crop_area=[0.08,1.0]",
+    "video.jitter=0.5",
+    "video.grayscale=0.2",
+    "train.epochs=1",
+)
+
+
+def test_encoders_and_inputs_of_cm_acc_train_and_are_evaluated(corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, *OF_CM_ACC, f"data.corpus={corpus}"])
+    assert api.dry_run(config).loss > 0
+    figures = api.pretrain(config, tmp_path / "run", quiet=True)
+    assert 0 <= figures["probe/audio/material/accuracy"] <= 1
+    loaded = api.load_run(tmp_path / "run", torch.device("cpu"))
+    assert loaded.inputs.audio == config.audio
+    assert loaded.inputs.normalise.mean.shape == (24,)
+    blocks = api.evaluate(tmp_path / "run", "probe", settings=["evaluation.blocks=[1,4]"])
+    assert all(0 <= row.value <= 1 for row in blocks.rows if row.metric == "accuracy")
+
+
 def test_milestones_that_change_nothing_are_named(finished):
     text = (finished / "log.txt").read_text()
     assert "optimizer.milestones: [54] come after the last epoch" in text

@@ -118,6 +118,55 @@ def test_a_shape_that_never_fits_takes_the_largest_centred_box():
     assert request.video[0].box == pytest.approx((0.375, 0.0, 0.625, 1.0))
 
 
+@pytest.mark.parametrize(("width", "height"), [(400, 300), (240, 640), (64, 64)])
+def test_squares_are_cut_from_a_resized_short_side(width, height):
+    video = VideoConfig(size=224, short_side=256)
+    requests = draw(make_instances(width=width, height=height), np.arange(2000), video=video)
+    boxes = np.array([r.video[0].box for r in requests])
+    side = min(width, height) * 224 / 256
+    assert (boxes[:, 2] - boxes[:, 0]) * width == pytest.approx(side)
+    assert (boxes[:, 3] - boxes[:, 1]) * height == pytest.approx(side)
+    for low, high, size in ((0, 2, width), (1, 3, height)):
+        room = size - side
+        first = boxes[:, low] * size
+        assert 0 <= first.min() < 0.01 * room
+        assert 0.99 * room < first.max() <= room
+        assert boxes[:, high].max() <= 1 + 1e-9
+        assert first.std() == pytest.approx(room / np.sqrt(12), rel=0.05)
+    x, y = boxes[:, 0], boxes[:, 1]
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.1
+
+
+def test_starts_of_views_lie_near_their_sample():
+    instances = make_instances(start=2.0, end=62.0)
+    video = VideoConfig(jitter=0.5)
+    pairs = np.array(
+        [[v.start for v in r.video] for r in draw(instances, np.arange(4000), views=2, video=video)]
+    )
+    assert pairs.min() >= 2.0
+    assert pairs.max() <= 62.0 - video.duration
+    inside = pairs[(pairs > 4).all(1) & (pairs < 58).all(1)]
+    apart = inside[:, 1] - inside[:, 0]
+    assert 0.9 < np.abs(apart).max() <= 1.0
+    assert apart.std() == pytest.approx(np.sqrt(2 / 12), abs=0.02)
+    assert pairs[:, 0].std() == pytest.approx(59 / np.sqrt(12), rel=0.05)
+    held = draw(instances, np.arange(50), views=2, video=VideoConfig(jitter=0.0))
+    assert all(r.video[0].start == r.video[1].start for r in held)
+
+
+def test_sound_follows_the_jittered_pictures():
+    requests = draw(
+        make_instances(end=60.0),
+        np.arange(300),
+        views=2,
+        video=VideoConfig(jitter=0.5, frames=16, fps=10.0),
+        audio=AudioConfig(duration=1.6, stretch=(1.6, 1.6), jitter=0.0),
+    )
+    for request in requests:
+        for picture, sound in zip(request.video, request.audio, strict=True):
+            assert sound.start == pytest.approx(picture.start)
+
+
 def test_flips_and_jitter_follow_their_settings():
     instances = make_instances(end=60.0)
     requests = draw(instances, np.arange(4000), video=VideoConfig(flip=0.25))

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from earsight.encoders.convolution import (
     PointConv,
+    SpaceTimeConv,
     SpatialConv,
     StemConv,
     TemporalConv,
@@ -23,7 +24,10 @@ LAYERS = [
     PointConv(3, 5, 2),
     TemporalConv(3, 5, 1),
     TemporalConv(3, 5, 2),
+    SpaceTimeConv(3, 5, 1),
+    SpaceTimeConv(3, 5, 2),
     StemConv(3, 5),
+    StemConv(3, 5, frames=7),
 ]
 
 
@@ -52,7 +56,8 @@ def test_equals_three_dimensional_convolution(layer, last, size):
 def test_parameters_have_three_dimensional_shapes():
     assert LAYERS[0].weight.shape == (5, 3, 1, 3, 3)
     assert LAYERS[4].weight.shape == (5, 3, 3, 1, 1)
-    assert LAYERS[6].weight.shape == (5, 3, 3, 7, 7)
+    assert LAYERS[8].weight.shape == (5, 3, 3, 7, 7)
+    assert LAYERS[9].weight.shape == (5, 3, 7, 7, 7)
     assert all(layer.bias is None for layer in LAYERS)
 
 
@@ -79,11 +84,14 @@ def test_channels_last_of_one_channel_takes_any_strides():
 
 def test_initialise():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.Conv3d(32, 64, (3, 1, 1)))
+    net = nn.Sequential(
+        nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.Conv3d(32, 64, (3, 1, 1)), nn.Conv1d(32, 64, 9)
+    )
     nn.init.zeros_(net[1].weight)
     initialise(net)
     assert net[0].weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert net[2].weight.std().item() == pytest.approx((2 / (64 * 3)) ** 0.5, rel=0.02)
+    assert net[3].weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert torch.equal(net[1].weight, torch.ones(64))
     assert torch.equal(net[1].bias, torch.zeros(64))
 
@@ -101,3 +109,26 @@ def test_gradients_of_narrow_strided_projections_in_float32(channels):
         layer(x).backward(upstream)
         F.conv3d(x.double(), exact, stride=2).backward(upstream.double())
         torch.testing.assert_close(layer.weight.grad.double(), exact.grad, rtol=1e-3, atol=1e-3)
+
+
+def leave_behind_nan():
+    """Free memory that is full of NaN: kernels that do not write all of a result show."""
+    for size in range(4, 20):
+        _ = [torch.full((2**size,), torch.nan) for _ in range(4)]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_gradients_in_bfloat16(frames, stride):
+    """Kernels of another precision are others still, some of which have failed here."""
+    layer = SpaceTimeConv(8, 8, stride)
+    exact = layer.weight.detach().bfloat16().double().requires_grad_()
+    x = channels_last(torch.randn(2, 8, frames, 6, 6)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+    upstream = torch.randn_like(y)
+    leave_behind_nan()
+    y.backward(upstream)
+    F.conv3d(x.double(), exact, stride=stride, padding=1).backward(upstream.double())
+    error = (layer.weight.grad.double() - exact.grad).norm() / exact.grad.norm()
+    assert error < 0.02

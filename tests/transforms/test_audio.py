@@ -11,6 +11,7 @@ from torch import Tensor
 from earsight import random
 from earsight.config import AudioConfig
 from earsight.transforms.audio import Normalise, Spectrogram, augment_audio, stretch_seconds
+from earsight.transforms.mel import mel_filters
 
 ANALYSIS = AudioConfig()
 AT_SCALE = AudioConfig(hop=0.01, bands=257)
@@ -25,6 +26,18 @@ PUBLISHED = AudioConfig(
     stretch=(2.0, 2.0),
 )
 PUBLISHED_SMALL = replace(PUBLISHED, n_fft=512, window=512, bands=129)
+MEL = AudioConfig(
+    rate=16000,
+    duration=1.6,
+    spectrogram="mel",
+    n_fft=400,
+    window=400,
+    hop=0.01,
+    bands=80,
+    padding="zeros",
+    stretch=(1.6, 1.6),
+)
+SMALL_MEL = replace(MEL, rate=4000, duration=0.5, n_fft=130, window=120, bands=12)
 SMALL = AudioConfig(rate=4000, duration=0.5, n_fft=64, window=60, bands=17, stretch=(0.35, 0.7))
 OVERLAPPING = AudioConfig(
     rate=4000, duration=0.5, n_fft=256, window=256, hop=0.01, bands=129, stretch=(0.3, 0.8)
@@ -354,3 +367,78 @@ def test_padding_with_zeros_needs_no_length() -> None:
         Spectrogram(short)(torch.zeros(1, 480))
     made = Spectrogram(replace(short, padding="zeros"))(torch.zeros(1, 480))
     assert torch.equal(made, torch.full((1, 1, 1, 257), -100.0))
+
+
+def librosa_mel(wave: NDArray[np.float32], config: AudioConfig) -> NDArray[np.float64]:
+    """Log mel levels ``(frames, bands)`` of a clip, cut to the fixed number."""
+    import librosa
+
+    power = librosa.feature.melspectrogram(
+        y=wave.astype(np.float64),
+        sr=config.rate,
+        n_fft=config.n_fft,
+        win_length=config.window,
+        hop_length=config.hop_samples,
+        n_mels=config.bands,
+        pad_mode={"zeros": "constant", "reflect": "reflect"}[config.padding],
+    )
+    levels: NDArray[np.float64] = librosa.power_to_db(power, ref=1.0, top_db=config.top_db)
+    return levels.T[: config.frames]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MEL, replace(MEL, padding="reflect"), SMALL_MEL, replace(MEL, bands=64, top_db=40.0)],
+    ids=["full", "reflect", "small", "limited"],
+)
+def test_mel_equals_librosa(config: AudioConfig, device: torch.device) -> None:
+    rng = np.random.default_rng(6)
+    samples = round(config.duration * config.rate)
+    waves = rng.standard_normal((2, samples)).astype(np.float32) * np.float32([[1.0], [0.02]])
+    waves[1, : samples // 2] = 0
+    made = Spectrogram(config).to(device)(torch.from_numpy(waves).to(device)).cpu().numpy()
+    assert made.shape == (2, 1, config.frames, config.bands)
+    for n in range(2):
+        expected = librosa_mel(waves[n], config)
+        np.testing.assert_allclose(made[n, 0], expected, rtol=0, atol=1e-4)
+
+
+def test_mel_of_tones_in_double_precision() -> None:
+    """Bands far from a tone lie many decibels below it."""
+    t = np.arange(25600) / 16000
+    wave = np.sin(2 * np.pi * (300 * t + 1500 * t * t)).astype(np.float32)
+    config = replace(MEL, precision="float64")
+    made = Spectrogram(config)(torch.from_numpy(wave)[None])[0, 0].numpy()
+    expected = librosa_mel(wave, config)
+    assert np.ptp(expected) > 60
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "bands", "n_fft"), [(16000, 80, 400), (4000, 12, 130)])
+def test_mel_filters_are_librosas(rate: int, bands: int, n_fft: int) -> None:
+    import librosa
+
+    expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=bands, dtype=np.float64)
+    np.testing.assert_allclose(mel_filters(rate, bands, n_fft).numpy().T, expected, atol=1e-12)
+
+
+def test_mel_is_stretched_as_other_spectrograms_are() -> None:
+    config = replace(SMALL_MEL, stretch=(0.35, 0.7))
+    wave = sound(1, 2800)
+    made = Spectrogram(config)(wave, torch.tensor([0.7], dtype=torch.float64))[0, 0].numpy()
+    longer = replace(config, duration=0.7, stretch=(0.7, 0.7))
+    levels = Spectrogram(longer)(wave)[0, 0].numpy()
+    at = np.arange(50) * 0.7 / 0.5
+    expected = np.stack([np.interp(at, np.arange(70), levels[:, k]) for k in range(12)], 1)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+def test_mel_bands_must_have_a_bin_each() -> None:
+    found = set()
+    for bands in range(60, 200, 4):
+        heard = bool((mel_filters(16000, bands, 400) > 0).any(0).all())
+        assert heard == (not list(replace(MEL, bands=bands).faults()))
+        found.add(heard)
+    assert found == {True, False}
+    with pytest.raises(ValueError, match="some of 160 mel bands lie between the bins of n_fft=400"):
+        Spectrogram(replace(MEL, bands=160))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from earsight.transforms.video import augment, normalise
 
 VIDEO = VideoConfig(frames=4, size=8, brightness=0.3, contrast=0.3, saturation=0.0, hue=0.0)
 AUDIO = AudioConfig(rate=4000, duration=0.5, n_fft=64, window=60, bands=17, stretch=(0.35, 0.7))
+MEL = replace(AUDIO, spectrogram="mel", n_fft=120)
 MEAN, STD = torch.linspace(-60, -20, 17), torch.linspace(5, 15, 17)
 INDEX = np.array([7, 70, 700])
 
 
-def inputs() -> Inputs:
-    return Inputs(VIDEO, AUDIO, mean=MEAN, std=STD, clips=12)
+def inputs(audio: AudioConfig = AUDIO) -> Inputs:
+    return Inputs(VIDEO, audio, mean=MEAN, std=STD, clips=12)
 
 
 @pytest.fixture
@@ -73,15 +75,16 @@ def test_memory_format(view: dict[str, Tensor]) -> None:
         assert prepared["video"].is_contiguous(memory_format=form)
 
 
-def test_state_goes_through_json_and_back(view: dict[str, Tensor]) -> None:
-    state = inputs().state()
+@pytest.mark.parametrize("audio", [AUDIO, MEL], ids=["stft", "mel"])
+def test_state_goes_through_json_and_back(view: dict[str, Tensor], audio: AudioConfig) -> None:
+    state = inputs(audio).state()
     settings = json.loads(json.dumps(state["settings"]))
     assert set(state["tensors"]) == {"audio_mean", "audio_std"}
     back = Inputs.from_state({"settings": settings, "tensors": state["tensors"]})
-    assert (back.video, back.audio, back.clips) == (VIDEO, AUDIO, 12)
+    assert (back.video, back.audio, back.clips) == (VIDEO, audio, 12)
     for training in (True, False):
         made = back.prepare(view, training=training, seed=4, index=INDEX)
-        expected = inputs().prepare(view, training=training, seed=4, index=INDEX)
+        expected = inputs(audio).prepare(view, training=training, seed=4, index=INDEX)
         assert torch.equal(made["video"], expected["video"])
         assert torch.equal(made["audio"], expected["audio"])
 

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Any, Literal
 
+from earsight.config.mel import all_bands_heard
 from earsight.config.registry import section
 
 Fraction = float
 Range = tuple[float, float]
+
+_CROP_AREA = (0.08, 1.0)
+_CROP_RATIO = (3 / 4, 4 / 3)
 
 
 @section
@@ -75,6 +79,10 @@ class VideoConfig:
         size: side of the square picture in pixels.
         crop_area: range of the share of the area kept by a random crop.
         crop_ratio: range of the crop's width over height.
+        short_side: pixels that the picture's short side is resized to, for a square of ``size`` to
+            be cut from it at random; 0 for crops by ``crop_area`` and ``crop_ratio``.
+        jitter: largest distance in seconds of a view's start from the one drawn for its sample;
+            none draws the start of each view anew, from the whole instance.
         flip: probability of mirroring.
         brightness: strength of the change, a factor from 1 − x to 1 + x.
         contrast: likewise.
@@ -86,8 +94,10 @@ class VideoConfig:
     frames: int = 16
     fps: float = 16.0
     size: int = 112
-    crop_area: Range = (0.08, 1.0)
-    crop_ratio: Range = (3 / 4, 4 / 3)
+    crop_area: Range = _CROP_AREA
+    crop_ratio: Range = _CROP_RATIO
+    short_side: int = 0
+    jitter: float | None = None
     flip: Fraction = 0.5
     brightness: float = 0.4
     contrast: float = 0.4
@@ -110,6 +120,18 @@ class VideoConfig:
             yield "fps: must be positive frames per second"
         if not 0 < self.crop_area[1] <= 1:
             yield "crop_area: shares of the area lie between 0 and 1"
+        if self.jitter is not None and self.jitter < 0:
+            yield "jitter: must be 0 or more seconds, or null for starts anywhere"
+        yield from self._short_side_faults()
+
+    def _short_side_faults(self) -> Iterator[str]:
+        if not self.short_side:
+            return
+        if self.short_side < self.size:
+            yield f"short_side: must be at least size ({self.size}), or 0"
+        for name, default in (("crop_area", _CROP_AREA), ("crop_ratio", _CROP_RATIO)):
+            if getattr(self, name) != default:
+                yield f"{name}: has no effect where short_side is set; leave it out"
 
 
 @section
@@ -119,11 +141,13 @@ class AudioConfig:
     Attributes:
         rate: samples per second.
         duration: seconds per clip.
-        spectrogram: ``stft`` (power bands in decibel) or ``mel`` (log mel).
+        spectrogram: levels in decibel, of the bins of the transform (``stft``) or of mel bands
+            (``mel``, Slaney's).
         n_fft: length of the transform in samples.
         window: length of the Hann window in samples.
         hop: seconds between frames.
-        bands: frequency bands kept.
+        bands: frequency bands; for ``stft``, every bin or the first and the mean of each further
+            pair; for ``mel``, as many as have a bin each.
         padding: what stands before the first sample and after the last: the sound mirrored
             (``reflect``) or silence (``zeros``).
         precision: of the transform. In ``float32``, bins far below the loudest are off by
@@ -136,7 +160,7 @@ class AudioConfig:
 
     rate: int = 24000
     duration: float = 2.0
-    spectrogram: Literal["stft"] = "stft"
+    spectrogram: Literal["stft", "mel"] = "stft"
     n_fft: int = 512
     window: int = 480
     hop: float = 0.02
@@ -177,10 +201,21 @@ class AudioConfig:
             yield f"stretch: equal ends mean none, and must then be the duration, {self.duration}"
         if self.top_db is not None and self.top_db <= 0:
             yield "top_db: must be positive decibels, or null for no limit"
-        if self.n_fft % 4:
-            yield "n_fft: must be a multiple of 4"
         if self.hop > 0 and self._frames_missing():
             yield f"hop: {self.hop_samples} samples do not give {self.frames} frames; shorten it"
+        yield from self._band_faults()
+
+    def _band_faults(self) -> Iterator[str]:
+        if self.spectrogram == "mel":
+            possible = min(self.rate, self.n_fft, self.bands) > 0
+            if possible and not all_bands_heard(self.rate, self.bands, self.n_fft):
+                yield (
+                    f"bands: some of {self.bands} mel bands lie between the bins of "
+                    f"n_fft={self.n_fft}; take fewer, or a longer n_fft"
+                )
+            return
+        if self.n_fft % 4:
+            yield "n_fft: must be a multiple of 4"
         full = self.n_fft // 2 + 1
         if self.bands not in (full, self.n_fft // 4 + 1):
             yield (
@@ -385,6 +420,9 @@ class RunConfig:
         yield from _at_least(self, seed=0, threads=0, start_epoch=0)
         if self.start_epoch and not self.start:
             yield "start_epoch: has no effect unless start names a run"
+        bands = getattr(self.audio_encoder, "bands", self.audio.bands)
+        if bands != self.audio.bands:
+            yield f"audio_encoder.bands: must be {self.audio.bands}, those of audio.bands"
 
 
 def _at_least(config: Any, **bounds: float) -> Iterator[str]:

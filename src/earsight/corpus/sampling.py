@@ -130,9 +130,14 @@ def video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
 def _random_start(
     instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
 ) -> Floats:
+    """Where a view's pictures begin: anywhere, or near what all views of a sample share."""
     low, high = video_span(instances, row)
     room = np.maximum(0.0, high - low - video.duration)
-    return low + room * random.uniform(seed, "start", index, view)
+    if video.jitter is None:
+        return low + room * random.uniform(seed, "start", index, view)
+    shared = room * random.uniform(seed, "start", index, 0)
+    shift = video.jitter * (2 * random.uniform(seed, "video-jitter", index, view) - 1)
+    return low + np.clip(shared + shift, 0.0, room)
 
 
 def _audio_start(instances: Instances, row: Ints, wanted: Floats, seconds: float) -> Floats:
@@ -150,7 +155,28 @@ def audio_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
 def _random_boxes(
     instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
 ) -> Floats:
-    """``(B, 4)`` boxes of random area and shape (Szegedy et al., 2015).
+    """``(B, 4)`` boxes, as fractions of the picture."""
+    if video.short_side:
+        return _square_boxes(instances, row, index, seed, view, video)
+    return _boxes_by_area(instances, row, index, seed, view, video)
+
+
+def _square_boxes(
+    instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
+) -> Floats:
+    """Squares of ``size`` out of pictures whose short side is ``short_side``, at random places."""
+    width, height = instances.width[row], instances.height[row]
+    side = video.size / video.short_side * np.minimum(width, height)
+    across, down = side / np.maximum(width, 1), side / np.maximum(height, 1)
+    x = random.uniform(seed, "crop-x", index, view) * (1 - across)
+    y = random.uniform(seed, "crop-y", index, view) * (1 - down)
+    return np.stack([x, y, x + across, y + down], 1)
+
+
+def _boxes_by_area(
+    instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
+) -> Floats:
+    """Boxes of random area and shape (Szegedy et al., 2015).
 
     The first of ten draws that fits is taken; where none does, the largest centred box whose
     shape is in the range.

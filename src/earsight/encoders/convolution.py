@@ -1,4 +1,4 @@
-"""Convolutions of (2+1)D networks, run as two-dimensional ones on folded activations.
+"""Convolutions of video networks; (2+1)D ones run as two-dimensional, on folded activations.
 
 Parameters keep the shapes of three-dimensional convolutions, so released weights load. The
 activations stay channels-last throughout: then folding time into the batch (a convolution in
@@ -89,34 +89,61 @@ class TemporalConv(nn.Conv3d):
         return y.reshape(*y.shape[:3], height, width)
 
 
-class StemConv(nn.Conv3d):
-    """A ``3 × 7 × 7`` convolution without bias, halving space: three frames are stacked first."""
+class SpaceTimeConv(nn.Conv3d):
+    """A ``3 × 3 × 3`` convolution without bias; on the CPU, three frames are stacked first.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+    There, oneDNN (seen in torch 2.13, in bfloat16) leaves a part of this weight's gradient
+    unwritten where two frames come in, and has corrupted memory where it strides.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride, 1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(B, C, T, H, W)`` to ``(B, C', ⌈T/s⌉, ⌈H/s⌉, ⌈W/s⌉)``."""
+        if input.device.type != "cpu":
+            return super().forward(input)
+        step = self.stride[0]
+        stacked = _stack_neighbours(input, 3, step)
+        y = F.conv2d(stacked, self.weight.flatten(1, 2), stride=step, padding=1)
+        return unfold_time(y, len(y) // len(input))
+
+
+class StemConv(nn.Conv3d):
+    """A ``k × 7 × 7`` convolution without bias, halving space: ``k`` frames are stacked first.
+
+    Stacked, the few channels of pictures become enough for fast kernels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, frames: int = 3) -> None:
+        half = frames // 2
+        super().__init__(
+            in_channels, out_channels, (frames, 7, 7), (1, 2, 2), (half, 3, 3), bias=False
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """``(B, C, T, H, W)`` to ``(B, C', T, ⌈H/2⌉, ⌈W/2⌉)``."""
         frames = input.shape[2]
         weight = self.weight.flatten(1, 2)
-        y = F.conv2d(_stack_neighbours(input), weight, stride=2, padding=3)
+        y = F.conv2d(_stack_neighbours(input, self.kernel_size[0]), weight, stride=2, padding=3)
         return unfold_time(y, frames)
 
 
-def _stack_neighbours(x: Tensor) -> Tensor:
-    """Each frame with the one before and the one after as channels, ``(B·T, C·3, H, W)``.
+def _stack_neighbours(x: Tensor, count: int, step: int = 1) -> Tensor:
+    """Every ``step``-th frame amid ``count`` neighbours as channels, ``(B·T/step, C·count, H, W)``.
 
     Frames beyond the ends are zero. The result is channels-last.
     """
-    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, 1, 1))
-    return padded.unfold(1, 3, 1).flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
+    half = count // 2
+    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, half, half))
+    return padded.unfold(1, count, step).flatten(4).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def initialise(module: nn.Module) -> None:
     """Kaiming-normal weights by fan-out for convolutions, one and zero for batch norms."""
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d):
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d):
+        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)

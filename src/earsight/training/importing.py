@@ -31,6 +31,7 @@ _ASSUMED = (
     "video.size",
     "audio.rate",
     "audio.duration",
+    "audio.spectrogram",
     "audio.n_fft",
     "audio.window",
     "audio.hop",

@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from earsight.config import AudioConfig
+from earsight.config.mel import all_bands_heard
 from earsight.transforms.draws import Index, between, check_count, to_device
+from earsight.transforms.mel import mel_filters
 
 FLOOR = 1e-10
 """Least power; silence is 10·log10(FLOOR) = −100 dB."""
@@ -66,14 +68,16 @@ class Spectrogram(nn.Module):
     Periodic Hann windows of ``window`` samples stand in the middle of ``n_fft``, centred on
     multiples of the hop, with the ends reflected or followed by silence (``padding``). Of the
     ``n_fft/2 + 1`` bins of power, all are kept, or the first, and the rest averaged in adjacent
-    pairs. Then 10·log10(max(p, 1e-10)); with ``top_db``, no level is more than that below the
-    highest of all frames of its own clip, those past the fixed number too.
+    pairs; for ``mel``, they are summed by :func:`~earsight.transforms.mel.mel_filters`. Then
+    10·log10(max(p, 1e-10)); with ``top_db``, no level is more than that below the highest of all
+    frames of its own clip, those past the fixed number too.
     """
 
     window: Tensor
+    filters: Tensor | None
 
     def __init__(self, config: AudioConfig) -> None:
-        """Make the window.
+        """Make the window, and the mel filters.
 
         Raises:
             ValueError: the settings do not give ``config.frames`` frames or ``config.bands``
@@ -84,6 +88,9 @@ class Spectrogram(nn.Module):
         self.samples = round(config.duration * config.rate)
         _check_settings(config, self.samples)
         self.register_buffer("window", torch.hann_window(config.window), persistent=False)
+        filters = _filters(config)
+        filters = None if filters is None else filters.float()
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, wave: Tensor, seconds: Tensor | None = None) -> Tensor:
         """Compute the spectrogram of the first seconds of each clip.
@@ -186,9 +193,11 @@ class Spectrogram(nn.Module):
         """The first ``count`` frames, ``(b, count, bands)``, of padded clips."""
         config = self.config
         padded = padded[:, : (count - 1) * config.hop_samples + config.n_fft]
-        window = self.window
+        window, filters = self.window, self.filters
         if config.precision == "float64":
             padded = padded.double()
+            exact = _filters(config)
+            filters = None if exact is None else exact.to(padded.device)
             window = torch.hann_window(config.window, dtype=padded.dtype, device=padded.device)
         spectrum = torch.stft(
             padded,
@@ -200,10 +209,19 @@ class Spectrogram(nn.Module):
             return_complex=True,
         ).transpose(1, 2)
         power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        if config.bands != power.shape[2]:
+        if filters is not None:
+            power = power @ filters
+        elif config.bands != power.shape[2]:
             pairs = torch.add(power[..., 1::2], power[..., 2::2]).mul_(0.5)
             power = torch.cat([power[..., :1], pairs], 2)
         return power.clamp_(min=FLOOR).log10_().mul_(10).float()
+
+
+def _filters(config: AudioConfig) -> Tensor | None:
+    """The mel filters that the settings ask for, float64."""
+    if config.spectrogram != "mel":
+        return None
+    return mel_filters(config.rate, config.bands, config.n_fft)
 
 
 def _check_settings(config: AudioConfig, samples: int) -> None:
@@ -212,6 +230,13 @@ def _check_settings(config: AudioConfig, samples: int) -> None:
             f"audio.hop: {config.hop:g} s at {config.rate} Hz does not give {config.frames} "
             f"frames in {config.duration:g} s; take a hop of whole samples"
         )
+    if config.spectrogram == "mel":
+        if not all_bands_heard(config.rate, config.bands, config.n_fft):
+            raise ValueError(
+                f"audio.bands: some of {config.bands} mel bands lie between the bins of "
+                f"n_fft={config.n_fft}; take fewer, or a longer n_fft"
+            )
+        return
     bins = config.n_fft // 2 + 1
     paired = config.n_fft // 4 + 1
     if config.n_fft % 4 or config.bands not in (bins, paired):
