@@ -29,6 +29,7 @@ from earsight.errors import StoppedError
 from earsight.evaluation.agreement_run import evaluate_agreement
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
+from earsight.evaluation.negatives_run import evaluate_negatives
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row, as_metrics
 from earsight.evaluation.run import (
@@ -40,6 +41,7 @@ from earsight.evaluation.run import (
     make_evaluator,
 )
 from earsight.report.agreement import write_agreement
+from earsight.report.negatives import write_negatives
 from earsight.studies.design import read_design
 from earsight.studies.progress import Show
 from earsight.studies.run import do_study, plan_study
@@ -84,6 +86,7 @@ __all__ = [
     "finetune",
     "import_avid",
     "load_run",
+    "negatives",
     "pretrain",
     "run_config",
     "scan",
@@ -95,6 +98,9 @@ __all__ = [
 
 AGREEMENT_PAGE = Path("evaluation/agreement.html")
 """Where a run folder keeps the page of its agreement."""
+
+NEGATIVES_PAGE = Path("evaluation/negatives.html")
+"""Where it keeps the page of its negatives."""
 
 
 def configure(
@@ -350,6 +356,22 @@ def agreement(
     return result.evaluation
 
 
+def negatives(
+    run: Path,
+    *,
+    corpus: Path | None = None,
+    settings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate what enters a run's dictionaries; also writes ``RUN/evaluation/negatives.html``.
+
+    Args and errors are those of :func:`earsight.evaluation.negatives_run.evaluate_negatives`.
+    """
+    result = evaluate_negatives(run, corpus=corpus, settings=settings, progress=progress)
+    write_negatives(result, run / NEGATIVES_PAGE)
+    return result.evaluation
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Engine:
     """What does the stages of a study: the functions of this module.
@@ -373,6 +395,8 @@ class _Engine:
             return finetune(run, settings=settings, quiet=True, **options).rows
         if task == "agreement":
             return agreement(run, settings=settings).rows
+        if task == "negatives":
+            return negatives(run, settings=settings).rows
         return evaluate(run, task, settings=settings).rows
 
     def machine(self) -> Mapping[str, Any]:

@@ -247,7 +247,8 @@ class Evaluate:
 
     task: Positional[str]
     """retrieve, knn, probe, classify (a supervised run's own classifier), agreement (of clips in
-    the run's memory, with a page of clips to play) or finetune."""
+    the run's memory, with a page of clips to play), negatives (what enters the run's dictionaries,
+    with a page) or finetune."""
     folder: Positional[Path]
     """The run folder."""
     settings: Settings = ()
@@ -269,22 +270,29 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate."""
+        from earsight.evaluation.negatives_tables import format_negatives
         from earsight.evaluation.rows import format_table
 
-        tasks = {"finetune": self._finetune, "agreement": self._agreement}
+        tasks = {
+            "finetune": self._finetune,
+            **dict.fromkeys(("agreement", "negatives"), self._look),
+        }
         evaluation = tasks.get(self.task, self._evaluate)()
         notes = "\n".join(evaluation.details["notes"])
+        negatives = self.task == "negatives"
+        table = format_negatives(evaluation) if negatives else format_table(evaluation.rows)
         page = f"clips to play: {self._page}" if self._page else ""
-        parts = (evaluation.protocol, notes, format_table(evaluation.rows), page)
+        parts = (evaluation.protocol, notes, table, page)
         text = "\n\n".join(part for part in parts if part)
         emit(self.json, asdict(evaluation), text, run=self.folder)
         return 0
 
     @property
     def _page(self) -> str:
-        from earsight.api import AGREEMENT_PAGE
+        from earsight.api import AGREEMENT_PAGE, NEGATIVES_PAGE
 
-        return str(self.folder / AGREEMENT_PAGE) if self.task == "agreement" else ""
+        pages = {"agreement": AGREEMENT_PAGE, "negatives": NEGATIVES_PAGE}
+        return str(self.folder / pages[self.task]) if self.task in pages else ""
 
     def _check_options(self) -> None:
         own = {"modality": self.modality, "label": self.label, "share": self.share}
@@ -292,14 +300,16 @@ class Evaluate:
         if given or self.scratch:
             raise ValueError(f"--{(given or ['scratch'])[0]}: is of finetune alone; leave it out")
 
-    def _agreement(self) -> Any:
+    def _look(self) -> Any:
+        """An evaluation with a page of its own."""
         from earsight import api
 
         self._check_options()
         if not self.baseline:
-            raise ValueError("--no-baseline: agreement has none; leave it out")
-        with progress("searching") as show:
-            return api.agreement(
+            raise ValueError(f"--no-baseline: {self.task} has none; leave it out")
+        negatives = self.task == "negatives"
+        with progress("decoding" if negatives else "searching") as show:
+            return (api.negatives if negatives else api.agreement)(
                 self.folder, corpus=self.corpus, settings=self.settings, progress=show
             )
 

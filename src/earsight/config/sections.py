@@ -346,6 +346,7 @@ class EvaluationConfig:
         blocks: features that `earsight evaluate probe` classifies, ``pooled`` and blocks by
             number; while training, always the pooled ones alone.
         positives: most similar clips that `earsight evaluate agreement` looks at.
+        negatives: most training clips that `earsight evaluate negatives` encodes.
     """
 
     every: int = 0
@@ -362,10 +363,13 @@ class EvaluationConfig:
     probe_samples: int = 2000
     blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ("pooled", 1, 2, 3, 4)
     positives: int = 32
+    negatives: int = 2000
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from _at_least(self, every=0, gallery=2, clips=1, probe_samples=2, positives=1)
+        yield from _at_least(
+            self, every=0, gallery=2, clips=1, probe_samples=2, positives=1, negatives=24
+        )
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             yield "tasks: name at least one, and each once"
         if not self.blocks or len(set(self.blocks)) < len(self.blocks):

@@ -75,6 +75,8 @@ def extract(
     batches: Iterator[Batch],
     device: torch.device,
     blocks: Collection[int] = (),
+    *,
+    embed: bool = True,
 ) -> list[Features]:
     """Features by each encoder, from one pass over the batches (views are clips).
 
@@ -86,6 +88,7 @@ def extract(
         batches: of instances.
         device: where the encoders are.
         blocks: blocks to take the activations of, from encoders that have them.
+        embed: have the methods embed too; False for what stands before the heads alone.
 
     Raises:
         ValueError: nothing could be read.
@@ -103,7 +106,7 @@ def extract(
         moved = batch.to(device)
         views = [inputs.prepare(view, training=False) for view in moved.views]
         for encoder, parts in zip(encoders, collected, strict=True):
-            parts.append(_batch_features(encoder, views, blocks))
+            parts.append(_batch_features(encoder, views, blocks, embed))
     if not rows:
         raise ValueError(
             "no clip could be read for the evaluation; scan the sources again, so that what is "
@@ -114,27 +117,30 @@ def extract(
 
 
 def _batch_features(
-    encoder: Encoder, views: Sequence[View], blocks: Collection[int]
+    encoder: Encoder, views: Sequence[View], blocks: Collection[int], embed: bool
 ) -> dict[str, Tensor]:
     """The means over the views, by flat names, on the CPU."""
-    per_view = [_view_features(encoder, view, blocks) for view in views]
+    per_view = [_view_features(encoder, view, blocks, embed) for view in views]
     mean = {
         name: torch.stack([features[name] for features in per_view]).mean(0) for name in per_view[0]
     }
     return {name: _stored(name, value).cpu() for name, value in mean.items()}
 
 
-def _view_features(encoder: Encoder, view: View, blocks: Collection[int]) -> dict[str, Tensor]:
+def _view_features(
+    encoder: Encoder, view: View, blocks: Collection[int], embed: bool
+) -> dict[str, Tensor]:
     encoded = {
         name: encode(module, view[name], blocks)
         for name, module in encoder.model.encoders.items()
         if name in view
     }
     pooled = {name: one.pooled for name, one in encoded.items()}
-    known = KnownFeatures(encoder.model, view, pooled)
     flat = {f"pooled.{name}": value.float() for name, value in pooled.items()}
-    for name, value in encoder.method.embed(known, view).items():
-        flat[f"embedding.{name}"] = normalize(value.float(), dim=1)
+    if embed:
+        known = KnownFeatures(encoder.model, view, pooled)
+        for name, value in encoder.method.embed(known, view).items():
+            flat[f"embedding.{name}"] = normalize(value.float(), dim=1)
     for name, one in encoded.items():
         flat |= {f"block.{name}.{block}": grid.float() for block, grid in one.blocks.items()}
     return flat

@@ -157,6 +157,15 @@ class Evaluator:
         rows = sample_rows(self.data.held_out, self.config.evaluation.gallery)
         return self._features(self.data.held_out, rows, encoders, 1, ())
 
+    def pooled_features(
+        self, rows: NDArray[np.int64], encoders: Sequence[Encoder]
+    ) -> list[Features]:
+        """Features before any head of training clips, one centre clip each; nothing is kept."""
+        batches = self._batches(self.data.train, rows, 1)
+        made = extract(encoders, self.inputs, batches, self.device, embed=False)
+        self._tell_failures(made[0].failures)
+        return made
+
     def _features(
         self,
         instances: Instances,

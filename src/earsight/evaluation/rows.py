@@ -42,7 +42,8 @@ class Row:
 
     Attributes:
         task: ``probe``, ``knn``, ``retrieve``, ``geometry``, ``classify``, ``finetune``,
-            ``agreement`` or ``memory``.
+            ``agreement``, ``memory``, or of negatives ``unique``, ``gradient_norm``,
+            ``pseudo_posterior`` and ``pretext``.
         modality: ``video`` or ``audio``, or a direction, from query to gallery: ``video-audio``;
             of agreement, its criterion.
         label: the label column that is classified; None where no labels are used.
@@ -150,7 +151,9 @@ def format_table(rows: Sequence[Row]) -> str:
     plain = [row for row in rows if _measured(row) not in spread and row not in precise]
     parts = []
     if plain or not rows:
-        parts.append(_draw(("task", "of", "label", "metric"), _PLAIN, list(map(_cells, plain))))
+        parts.append(
+            draw_table(("task", "of", "label", "metric"), _PLAIN, list(map(_cells, plain)))
+        )
     if spread:
         parts.append(_block_table([row for row in rows if _measured(row) in spread]))
     if precise:
@@ -183,7 +186,7 @@ def _block_table(rows: Sequence[Row]) -> str:
                 end = (format_value(metric, first.chance), str(first.n))
                 lines.append((task, modality, label or "–", weights, *cells, *end))
     names = [name if name == POOLED else f"block {name}" for name in blocks]
-    return _draw(("task", "of", "label", "weights"), (*names, "chance", "n"), lines)
+    return draw_table(("task", "of", "label", "weights"), (*names, "chance", "n"), lines)
 
 
 def _precision_table(rows: Sequence[Row]) -> str:
@@ -197,10 +200,10 @@ def _precision_table(rows: Sequence[Row]) -> str:
         end = (format_value(first.metric, first.chance), str(first.n))
         lines.append((first.task, of, label or "–", *cells, *end))
     names = [name.replace(PRECISION, "P@") for name in counts]
-    return _draw(("task", "of", "label"), (*names, "chance", "n"), lines)
+    return draw_table(("task", "of", "label"), (*names, "chance", "n"), lines)
 
 
-def _draw(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def draw_table(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table whose first columns are words, to the left, and whose others are numbers."""
     head = (*words, *numbers)
     widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]

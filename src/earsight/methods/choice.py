@@ -112,16 +112,20 @@ def gradient(
 ) -> Tensor:
     """D² seeding over gradient embeddings (eqs. 4–5)."""
     assert isinstance(settings, PosteriorConfig)
+    count, points = len(queries.outputs), gradients(settings, candidates, queries)
+    return d2_seeding(points, count, seed=seed, index=index, usable=usable, purpose=f"pool/{name}")
+
+
+def gradients(settings: PosteriorConfig, candidates: Tensor, queries: Queries) -> GradientEmbedding:
+    """Gradient embeddings of candidates ``(P, D)``, in the form that the settings say."""
     normalised = settings.choice_normalise
-    points = GradientEmbedding.of(
+    return GradientEmbedding.of(
         unit(candidates) if normalised else candidates,
         queries.outputs,
         queries.inputs,
         normalised=normalised,
         temperature=settings.choice_temperature,
     )
-    count = len(queries.outputs)
-    return d2_seeding(points, count, seed=seed, index=index, usable=usable, purpose=f"pool/{name}")
 
 
 RULES: Mapping[str, Rule] = {
