@@ -206,3 +206,11 @@ def test_presets_hold_the_papers_settings():
 def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'tiny'"):
         presets.load("tny")
+
+
+def test_the_order_of_settings_does_not_matter_where_a_choice_changes():
+    settings = ["method.partition=ema", "method.name=cma", "method.positives=5"]
+    for order in (settings, settings[::-1]):
+        method = parse(override(as_tree(tiny(method={"negatives": 7})), order)).method
+        assert (method.name, method.partition, method.positives) == ("cma", "ema", 5)
+        assert method.negatives == 1024

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +137,29 @@ def override(tree: Mapping[str, Any], settings: Iterable[str]) -> Tree:
     Raises:
         ConfigError: names every setting that is not of this form.
     """
-    faults, merged = [], dict(tree)
+    faults: list[str] = []
+    given: Tree = {}
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             faults.append(f"{setting!r}: settings are written section.name=value")
             continue
-        value = _scalar(yaml.safe_load(text))
-        for name in reversed(path.split(".")):
-            value = {name: value}
-        merged = merge(merged, value)
+        _put(given, path.split("."), _scalar(yaml.safe_load(text)))
     if faults:
         raise ConfigError(faults)
-    return merged
+    # All at once: a choice's name starts its section afresh, but not what is given beside it.
+    return merge(tree, given)
+
+
+def _put(tree: Tree, names: Sequence[str], value: Any) -> None:
+    first, *rest = names
+    if not rest:
+        tree[first] = value
+        return
+    below = tree.get(first)
+    if not isinstance(below, dict):
+        below = tree[first] = {}
+    _put(below, rest, value)
 
 
 def _scalar(value: Any) -> Any:
