@@ -41,6 +41,7 @@ NETWORKS = {
         training=(
             "train.batch=4",
             "train.epoch_samples=16",
+            "train.keep=[]",
             "train.epochs=1",
             "method.negatives=64",
         ),
