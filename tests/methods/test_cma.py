@@ -52,7 +52,7 @@ def make_cma(visited=SIZE, **chosen):
 
 
 def naive(method, model, batch):
-    """Eqs. 8–9 in float64, pair by pair; Z̄ over the cross-modal negatives if none is set."""
+    """Eqs. 8–9 in float64, pair by pair; Z̄ over the negatives of all directions if none is set."""
     settings, tau = method.settings, method.settings.temperature
     x = {
         name: F.normalize(getattr(model, name)(batch.views[0][name]).double(), dim=1)
@@ -68,7 +68,8 @@ def naive(method, model, batch):
         return x[query][b] @ bank[target][row] / tau
 
     pairs = [("video", "audio"), ("audio", "video")]
-    every = [score(q, t, b, n).exp() for q, t in pairs for b in range(7) for n in negatives[b]]
+    directions = [*pairs, ("video", "video"), ("audio", "audio")]
+    every = [score(q, t, b, n).exp() for q, t in directions for b in range(7) for n in negatives[b]]
     z = float(method.partition) or torch.stack(every).mean().detach()
     kz = settings.negatives * z
 
