@@ -21,7 +21,7 @@ from earsight.corpus.batch import Batch
 from earsight.corpus.clips import TrainingClips
 from earsight.training.logging import NoLog
 from earsight.training.loop import Loop, Parts, train_step
-from earsight.training.plan import Plan, with_corpus
+from earsight.training.plan import Plan, with_size
 from earsight.training.setup import build_parts, fit_inputs, open_data
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ class Side:
         config = api.configure("tiny", settings=[*settings, *own])
         data = open_data(config)
         self.plan = Plan.of(config, len(data.train))
-        self.config: RunConfig = with_corpus(config, self.plan, len(data.train))
+        self.config: RunConfig = with_size(config, self.plan, len(data.train))
         inputs = fit_inputs(self.config, data, 0)
         self.parts: Parts = build_parts(self.config, inputs, len(data.train), CPU)
         self.clips: TrainingClips = api.training_clips(self.config, data, self.plan, self.parts)

@@ -61,7 +61,7 @@ from earsight.training.logging import Log
 from earsight.training.loop import Parts
 from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
-from earsight.training.plan import Plan, with_corpus
+from earsight.training.plan import Plan, with_size
 from earsight.training.resume import (
     check_settings,
 )
@@ -216,7 +216,7 @@ def dry_run(config: RunConfig) -> Estimate:
     data = open_data(config)
     config = with_classes(config, data.train)
     plan = Plan.of(config, len(data.train))
-    config = with_corpus(config, plan, len(data.train))
+    config = with_size(config, plan, len(data.train))
     inputs = fit_inputs(config, data, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
     clips = training_clips(config, data, plan, parts)

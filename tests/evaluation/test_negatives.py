@@ -13,10 +13,10 @@ from earsight.evaluation.negatives import (
     Direction,
     Encoded,
     categories,
-    choose,
     directions,
     draw,
     gradient_norms,
+    posed,
     pretext_accuracy,
     sizes_for,
     unique_categories,
@@ -79,15 +79,16 @@ def test_unique_categories_are_counted_among_the_chosen(encoded):
         counts = []
         for number in range(DRAWS):
             batch, pool = draw(CLIPS, one.size, number, SEED)
-            chosen = choose(
-                one.rule,
-                encoded,
-                one.direction,
-                batch,
-                pool,
-                settings=NORMALISED,
-                number=number,
-                seed=SEED,
+            chosen = RULES[one.rule](
+                posed(
+                    encoded,
+                    one.direction,
+                    batch,
+                    pool,
+                    settings=NORMALISED,
+                    number=number,
+                    seed=SEED,
+                )
             )
             assert len(set(chosen.tolist())) == one.size
             kinds = {int(labels["kind"][row]) for row in pool[chosen]}
@@ -101,7 +102,9 @@ def test_hard_examples_are_those_of_highest_loss(encoded):
     batch, pool = draw(CLIPS, 8, 0, SEED)
     direction = Direction("audio", "video")
     settings = PosteriorConfig()
-    chosen = choose("ohem", encoded, direction, batch, pool, settings=settings, number=0, seed=SEED)
+    chosen = RULES["ohem"](
+        posed(encoded, direction, batch, pool, settings=settings, number=0, seed=SEED)
+    )
     scores = encoded.keys["video"][pool] @ encoded.queries["audio"].outputs[batch].T
     losses = F.cross_entropy(scores, scores.argmax(dim=1), reduction="none")
     assert set(chosen.tolist()) == set(losses.argsort(descending=True)[:8].tolist())
@@ -122,15 +125,16 @@ def test_norms_are_those_of_the_gradients(encoded, settings, direction, monkeypa
             norms.append(norm)
             residuals.append(residual)
         for rule, every in (("cm-acc", chosen), ("random-pool", random)):
-            at = choose(
-                rule,
-                encoded,
-                direction,
-                batch,
-                pool,
-                settings=settings,
-                number=number,
-                seed=SEED,
+            at = RULES[rule](
+                posed(
+                    encoded,
+                    direction,
+                    batch,
+                    pool,
+                    settings=settings,
+                    number=number,
+                    seed=SEED,
+                )
             )
             every += [norms[n] for n in at]
     assert found.chosen.numpy() == pytest.approx(np.array(chosen), rel=1e-3, abs=1e-4)

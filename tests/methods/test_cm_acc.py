@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from earsight.config import METHODS, ConfigError, HeadConfig
 from earsight.corpus.batch import Batch
 from earsight.encoders.heads import MLPHead
-from earsight.encoders.pair import Pair
-from earsight.methods.cm_acc import OTHER, MomentumContrast
+from earsight.encoders.pair import OTHER, Pair
+from earsight.methods.cm_acc import MomentumContrast
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.selection.gradient_embedding import GradientEmbedding
 from earsight.selection.seeding import d2_seeding

@@ -13,7 +13,7 @@ from earsight.training.distributed import ALONE, join_ranks
 from earsight.training.logging import NoLog
 from earsight.training.loop import train_step
 from earsight.training.place import place
-from earsight.training.plan import Plan, with_corpus
+from earsight.training.plan import Plan, with_size
 from earsight.training.setup import build_parts, fit_inputs, open_data
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def scenario(name, settings, ranks=ALONE):
     data = open_data(config)
     inputs = fit_inputs(config, data, 0)
     plan = Plan.of(config, len(data.train), ranks.size)
-    config = with_corpus(config, plan, len(data.train))
+    config = with_size(config, plan, len(data.train))
     parts = build_parts(config, inputs, len(data.train), CPU, ranks)
     clips = api.training_clips(config, data, plan, parts, ranks)
     parts.model.eval()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from earsight.encoders.heads import MLPHead
-from earsight.encoders.pair import Pair
+from earsight.encoders.pair import OTHER, Pair
 
 
 def key_pair(query: Pair, *, crosswise: bool) -> Pair:
@@ -48,7 +48,7 @@ def _partners(keys: Pair, query: Pair, crosswise: bool) -> Iterator[tuple[nn.Mod
     for name, encoder in keys.encoders.items():
         yield encoder, query.encoders[name]
         own, head = own_heads[name], heads[name]
-        other = heads["audio" if name == "video" else "video"] if crosswise else head
+        other = heads[OTHER[name]] if crosswise else head
         assert isinstance(own, MLPHead)
         assert isinstance(head, MLPHead)
         yield own.projection, head.projection

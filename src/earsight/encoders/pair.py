@@ -8,6 +8,7 @@ from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, HeadConfig, RunConfi
 from earsight.encoders.heads import MLPHead
 
 MODALITIES = ("video", "audio")
+OTHER = {"video": "audio", "audio": "video"}
 
 
 class Pair(nn.Module):

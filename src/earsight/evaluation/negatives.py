@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earsight import random
-from earsight.encoders.pair import MODALITIES
+from earsight.encoders.pair import MODALITIES, OTHER
 from earsight.methods.base import unit
-from earsight.methods.choice import RULES, Queries, gradients
-from earsight.methods.cm_acc import OTHER
+from earsight.methods.choice import RULES, Choice, Queries
 from earsight.methods.momentum import PosteriorConfig
 
 SIZES = (8, 16, 32)
@@ -121,8 +120,7 @@ def draw(clips: int, size: int, number: int, seed: int) -> tuple[Tensor, Tensor]
     return drawn[:size], drawn[size : (1 + POOL_BATCHES) * size]
 
 
-def choose(
-    rule: str,
+def posed(
     encoded: Encoded,
     direction: Direction,
     batch: Tensor,
@@ -131,23 +129,18 @@ def choose(
     settings: PosteriorConfig,
     number: int,
     seed: int,
-) -> Tensor:
-    """Positions in the pool ``(M,)`` that a rule chooses, given the queries of a batch."""
-    return RULES[rule](
-        settings,
-        encoded.keys[direction.key][pool],
-        torch.ones(len(pool), dtype=torch.bool),
-        asked(encoded, direction, batch),
+) -> Choice:
+    """What rules choose from: clips of a pool, given the queries of a batch."""
+    queries = encoded.queries[direction.query]
+    return Choice(
+        settings=settings,
+        candidates=encoded.keys[direction.key][pool],
+        usable=torch.ones(len(pool), dtype=torch.bool),
+        queries=Queries(queries.outputs[batch], queries.inputs[batch]),
         seed=seed,
         index=number,
         name=f"negatives/{direction.key}/{len(batch)}",
     )
-
-
-def asked(encoded: Encoded, direction: Direction, batch: Tensor) -> Queries:
-    """The queries of a batch."""
-    every = encoded.queries[direction.query]
-    return Queries(every.outputs[batch], every.inputs[batch])
 
 
 def with_product(labels: Codes) -> dict[str, NDArray[np.int64]]:
@@ -185,18 +178,11 @@ def unique_categories(
             counts: dict[tuple[str, str], list[int]] = {}
             for number in range(DRAWS):
                 batch, pool = draw(len(encoded), size, number, seed)
-                for rule in RULES:
-                    chosen = choose(
-                        rule,
-                        encoded,
-                        direction,
-                        batch,
-                        pool,
-                        settings=settings,
-                        number=number,
-                        seed=seed,
-                    )
-                    rows = pool[chosen].numpy()
+                choice = posed(
+                    encoded, direction, batch, pool, settings=settings, number=number, seed=seed
+                )
+                for rule, choose in RULES.items():
+                    rows = pool[choose(choice)].numpy()
                     for label, codes in labels.items():
                         counts.setdefault((label, rule), []).append(categories(codes[rows]))
             found += [
@@ -225,21 +211,11 @@ def gradient_norms(
     residuals = []
     for number in range(DRAWS):
         batch, pool = draw(len(encoded), size, number, seed)
-        queries = asked(encoded, direction, batch)
-        points = gradients(settings, encoded.keys[direction.key][pool], queries)
-        residuals.append(points.residual_norms)
+        choice = posed(encoded, direction, batch, pool, settings=settings, number=number, seed=seed)
+        residuals.append(choice.gradients.residual_norms)
         for rule, every in norms.items():
-            chosen = choose(
-                rule,
-                encoded,
-                direction,
-                batch,
-                pool,
-                settings=settings,
-                number=number,
-                seed=seed,
-            )
-            every.append(points.norms[chosen])
+            chosen = RULES[rule](choice)
+            every.append(choice.gradients.norms[chosen])
             if not number:
                 found = zip(pool[chosen].tolist(), every[0].tolist(), strict=True)
                 first[rule] = tuple(found)

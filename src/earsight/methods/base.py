@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from earsight.corpus.batch import Batch, View
 from earsight.encoders.pair import Pair
+from earsight.objectives.scores import widened
 
 Spaces = frozenset[tuple[str, str]]
 """Ordered pairs of embedding names: a query of the first may be compared with the second."""
@@ -160,8 +161,7 @@ class Method(nn.Module, ABC):
 
 def unit(x: Tensor) -> Tensor:
     """``x`` ``(…, D)`` L2-normalised, in float32 at least."""
-    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return F.normalize(wide, dim=-1)
+    return F.normalize(widened(x), dim=-1)
 
 
 def rank() -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """What enters a dictionary: rules that choose from the pool (cm-acc tables 2 and 3)."""
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from earsight.methods.base import unit
 from earsight.methods.momentum import MomentumConfig, PosteriorConfig
 from earsight.selection.controls import choose_hardest, choose_uniformly
 from earsight.selection.gradient_embedding import GradientEmbedding, pseudo_posteriors
-from earsight.selection.seeding import Vectors, d2_seeding
+from earsight.selection.seeding import Embedding, Vectors, d2_seeding
 
 
 class Queries(NamedTuple):
@@ -24,107 +26,91 @@ class Queries(NamedTuple):
     inputs: Tensor
 
 
-class Rule(Protocol):
-    """Chooses at most as many candidates as there are queries."""
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a rule chooses from: at most as many candidates as there are queries.
 
-    def __call__(
-        self,
-        settings: MomentumConfig,
-        candidates: Tensor,
-        usable: Tensor,
-        queries: Queries,
-        *,
-        seed: int,
-        index: int,
-        name: str,
-    ) -> Tensor:
-        """Positions ``(≤ M,)`` among candidates ``(P, D)`` of which some are ``usable``.
+    Attributes:
+        settings: of the method.
+        candidates: ``(P, D)`` keys, not normalised.
+        usable: ``(P,)`` bool.
+        queries: of the other modality.
+        seed: the run's seed.
+        index: a number of this choice that no other has.
+        name: of the dictionary.
+    """
 
-        Args:
-            settings: of the method.
-            candidates: keys, not normalised.
-            usable: ``(P,)`` bool.
-            queries: of the other modality.
-            seed: the run's seed.
-            index: a number of this choice that no other has.
-            name: of the dictionary.
-        """
-        ...
+    settings: MomentumConfig
+    candidates: Tensor
+    usable: Tensor
+    queries: Queries
+    seed: int
+    index: int
+    name: str
+
+    @property
+    def count(self) -> int:
+        """``M``, how many are wanted."""
+        return len(self.queries.outputs)
+
+    @property
+    def purpose(self) -> str:
+        """Of the draws."""
+        return f"pool/{self.name}"
+
+    @cached_property
+    def gradients(self) -> GradientEmbedding:
+        """Gradient embeddings of all candidates (eqs. 4–5), in the form that the settings say."""
+        assert isinstance(self.settings, PosteriorConfig)
+        normalised = self.settings.choice_normalise
+        return GradientEmbedding.of(
+            unit(self.candidates) if normalised else self.candidates,
+            self.queries.outputs,
+            self.queries.inputs,
+            normalised=normalised,
+            temperature=self.settings.choice_temperature,
+        )
 
 
-def random_pool(
-    settings: MomentumConfig,
-    candidates: Tensor,
-    usable: Tensor,
-    queries: Queries,
-    *,
-    seed: int,
-    index: int,
-    name: str,
-) -> Tensor:
+Rule = Callable[[Choice], Tensor]
+"""Gives positions ``(≤ M,)`` among the candidates."""
+
+
+def random_pool(choice: Choice) -> Tensor:
     """Uniformly (table 3's control)."""
-    count = len(queries.outputs)
-    return choose_uniformly(usable, count, seed=seed, index=index, purpose=f"pool/{name}")
+    return choose_uniformly(
+        choice.usable, choice.count, seed=choice.seed, index=choice.index, purpose=choice.purpose
+    )
 
 
-def ohem(
-    settings: MomentumConfig,
-    candidates: Tensor,
-    usable: Tensor,
-    queries: Queries,
-    *,
-    seed: int,
-    index: int,
-    name: str,
-) -> Tensor:
+def ohem(choice: Choice) -> Tensor:
     """Those of highest pseudo-label loss."""
+    settings = choice.settings
     assert isinstance(settings, PosteriorConfig)
     normalise = unit if settings.choice_normalise else Tensor.float
-    keys, outputs = normalise(candidates), normalise(queries.outputs)
+    keys, outputs = normalise(choice.candidates), normalise(choice.queries.outputs)
     found = pseudo_posteriors(keys, outputs, temperature=settings.choice_temperature)
-    return choose_hardest(found.losses, len(outputs), usable=usable)
+    return choose_hardest(found.losses, choice.count, usable=choice.usable)
 
 
-def feature(
-    settings: MomentumConfig,
-    candidates: Tensor,
-    usable: Tensor,
-    queries: Queries,
-    *,
-    seed: int,
-    index: int,
-    name: str,
-) -> Tensor:
+def feature(choice: Choice) -> Tensor:
     """D² seeding over the keys themselves (table 2)."""
-    count, points = len(queries.outputs), Vectors.of(candidates)
-    return d2_seeding(points, count, seed=seed, index=index, usable=usable, purpose=f"pool/{name}")
+    return _seeded(choice, Vectors.of(choice.candidates))
 
 
-def gradient(
-    settings: MomentumConfig,
-    candidates: Tensor,
-    usable: Tensor,
-    queries: Queries,
-    *,
-    seed: int,
-    index: int,
-    name: str,
-) -> Tensor:
+def gradient(choice: Choice) -> Tensor:
     """D² seeding over gradient embeddings (eqs. 4–5)."""
-    assert isinstance(settings, PosteriorConfig)
-    count, points = len(queries.outputs), gradients(settings, candidates, queries)
-    return d2_seeding(points, count, seed=seed, index=index, usable=usable, purpose=f"pool/{name}")
+    return _seeded(choice, choice.gradients)
 
 
-def gradients(settings: PosteriorConfig, candidates: Tensor, queries: Queries) -> GradientEmbedding:
-    """Gradient embeddings of candidates ``(P, D)``, in the form that the settings say."""
-    normalised = settings.choice_normalise
-    return GradientEmbedding.of(
-        unit(candidates) if normalised else candidates,
-        queries.outputs,
-        queries.inputs,
-        normalised=normalised,
-        temperature=settings.choice_temperature,
+def _seeded(choice: Choice, points: Embedding) -> Tensor:
+    return d2_seeding(
+        points,
+        choice.count,
+        seed=choice.seed,
+        index=choice.index,
+        usable=choice.usable,
+        purpose=choice.purpose,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from earsight.config import METHODS
 from earsight.corpus.batch import Batch, View
 from earsight.encoders.momentum import Caught, follow, key_pair, last_linear
-from earsight.encoders.pair import MODALITIES, Pair
+from earsight.encoders.pair import MODALITIES, OTHER, Pair
 from earsight.methods.base import (
     Method,
     Needs,
@@ -21,13 +21,11 @@ from earsight.methods.base import (
     rank,
     unit,
 )
-from earsight.methods.choice import RULES, Queries
+from earsight.methods.choice import RULES, Choice, Queries
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.objectives.info_nce import info_nce, log_posterior
 from earsight.random import integers_on_device
 from earsight.selection.dictionary import Dictionary
-
-OTHER = {"video": "audio", "audio": "video"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +126,11 @@ class MomentumContrast(Method):
             rows, keys = over_ranks(batch.row), self._keys(batch)
             first = min(left, len(rows))
             left -= first
-            for dictionary in self.dictionaries.values():
-                _enqueue(dictionary, rows[:first], {n: x[:first] for n, x in keys.items()})
+            for name in MODALITIES:
+                own = {n: x[:first] for n, x in keys.items()}
+                self._dictionary(name).enqueue(rows[:first], own)
             if self.pool is not None:
-                _enqueue(self.pool, rows[first:], {n: x[first:] for n, x in keys.items()})
+                self.pool.enqueue(rows[first:], {n: x[first:] for n, x in keys.items()})
             done = min(of, done + len(rows))
             show(done, of, "encoding clips")
         return ""
@@ -164,6 +163,11 @@ class MomentumContrast(Method):
         assert self.key_encoders is not None
         assert self.settings.momentum is not None
         follow(self.key_encoders, self._query[0], self.settings.momentum, crosswise=not self.within)
+
+    def _dictionary(self, name: str) -> Dictionary:
+        dictionary = self.dictionaries[name]
+        assert isinstance(dictionary, Dictionary)
+        return dictionary
 
     def _forward(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Seen]:
         """This rank's queries, with their gradient, and what all ranks have seen."""
@@ -212,24 +216,25 @@ class MomentumContrast(Method):
     def _update(self, seen: Seen) -> dict[str, Tensor]:
         """Put into each dictionary what the method says; how many candidates there were."""
         if self.rule is None or self.pool is None:
-            for dictionary in self.dictionaries.values():
-                _enqueue(dictionary, seen.rows, seen.keys)
+            for name in MODALITIES:
+                self._dictionary(name).enqueue(seen.rows, seen.keys)
             return {}
         counts = []
-        for name, dictionary in self.dictionaries.items():
-            assert isinstance(dictionary, Dictionary)
+        for name in MODALITIES:
+            dictionary = self._dictionary(name)
             taken = torch.isin(self.pool.rows, torch.cat([dictionary.rows, seen.rows]))
             usable = (self.pool.rows >= 0) & ~taken
             counts.append(usable.sum())
-            chosen = self.rule(
-                self.settings,
-                self.pool.keys(name),
-                usable,
-                seen.queries[OTHER[name]],
+            choice = Choice(
+                settings=self.settings,
+                candidates=self.pool.keys(name),
+                usable=usable,
+                queries=seen.queries[OTHER[name]],
                 seed=self.seed,
                 index=int(seen.index[0]),
                 name=name,
             )
+            chosen = self.rule(choice)
             keys = {modality: self.pool.keys(modality)[chosen] for modality in MODALITIES}
             dictionary.enqueue(self.pool.rows[chosen], keys)
         if isinstance(self.settings, PoolConfig) and self.settings.pool_source == "recent":
@@ -240,8 +245,7 @@ class MomentumContrast(Method):
         self, queries: Tensor, key: str, own: Mapping[str, Tensor], rows: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of queries ``(B, D)`` against the dictionary of ``key``, and its metrics."""
-        dictionary = self.dictionaries[key]
-        assert isinstance(dictionary, Dictionary)
+        dictionary = self._dictionary(key)
         normalise = unit if self.settings.normalise else torch.Tensor.float
         q, k, others = (normalise(x) for x in (queries, own[key], dictionary.keys(key)))
         temperature = self.settings.temperature
@@ -277,11 +281,6 @@ class MomentumContrast(Method):
         agreement = torch.minimum(*alike).masked_fill(~negative, -torch.inf)
         best = agreement.topk(min(self.settings.agreeing, agreement.shape[1]), dim=1).indices
         return torch.zeros_like(negative).scatter(1, best, True) & negative
-
-
-def _enqueue(dictionary: nn.Module, rows: Tensor, keys: Mapping[str, Tensor]) -> None:
-    assert isinstance(dictionary, Dictionary)
-    dictionary.enqueue(rows, keys)
 
 
 @METHODS.register("smoco", MomentumConfig)

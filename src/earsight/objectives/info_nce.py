@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from earsight.objectives.scores import widened
+
 
 def info_nce(positive_scores: Tensor, negative_scores: Tensor, negative: Tensor) -> Tensor:
     """``−log(exp(s⁺) / (exp(s⁺) + Σ exp(s⁻)))`` per query, over the entries that are negatives.
@@ -30,11 +32,6 @@ def log_posterior(positive_scores: Tensor, negative_scores: Tensor, negative: Te
         negative_scores: ``(B, K)``.
         negative: ``(B, K)`` bool, see :func:`info_nce`.
     """
-    positive, others = _widened(positive_scores), _widened(negative_scores)
+    positive, others = widened(positive_scores), widened(negative_scores)
     rest = others.masked_fill(~negative, -torch.inf).logsumexp(dim=1, keepdim=True)
     return positive - torch.logaddexp(positive, rest)
-
-
-def _widened(scores: Tensor) -> Tensor:
-    """Half precision as float32; exponentials and their sums need its range and digits."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

@@ -1,8 +1,9 @@
 """Noise-contrastive estimation (avid-cma eqs. 1–2) and its partition function."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from earsight.objectives.scores import widened
 
 _SERIES_RELATIVE_ERROR = 1e-15
 
@@ -23,13 +24,13 @@ def nce(positive_scores: Tensor, negative_scores: Tensor, log_kz: Tensor | float
         ``(B,)``, float32 whatever the half precision of the scores; the mean over the batch is
         the caller's.
     """
-    positive, negative = _widened(positive_scores), _widened(negative_scores)
+    positive, negative = widened(positive_scores), widened(negative_scores)
     return F.softplus(log_kz - positive).mean(dim=1) + F.softplus(negative - log_kz).sum(dim=1)
 
 
 def partition(negative_scores: Tensor) -> Tensor:
     """``Z̄ = mean(exp(s))`` over all negative scores, a scalar (avid-cma §3)."""
-    return _widened(negative_scores).exp().mean()
+    return widened(negative_scores).exp().mean()
 
 
 def expected_partition(dim: int, temperature: float) -> float:
@@ -50,8 +51,3 @@ def expected_partition(dim: int, temperature: float) -> float:
         term *= quarter / (count * (dim / 2 + count - 1))
         total += term
     return total
-
-
-def _widened(scores: Tensor) -> Tensor:
-    """Half precision as float32; exponentials and their sums need its range and digits."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

@@ -18,6 +18,11 @@ _GATHERED = {"cpu": 2**19, "cuda": 2**26}
 """Numbers gathered at a time: on a CPU what its cache holds."""
 
 
+def widened(x: Tensor) -> Tensor:
+    """Half precision as float32; exponentials, squares and sums need its range and digits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def scores(
     queries: Tensor,
     bank: Tensor,

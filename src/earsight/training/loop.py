@@ -168,8 +168,7 @@ class Loop:
         """
         accumulate = self.config.train.accumulate
         numbers = range(self.step * accumulate, self.plan.steps * accumulate)
-        pin = self.device.type == "cuda"
-        batches = Timed(load(self.clips, numbers, self.config.data, workers=self.workers, pin=pin))
+        batches = self._batches(numbers)
         self.parts.model.train()
         began = time.monotonic() - self.elapsed
         last = (time.monotonic(), self.step)
@@ -195,27 +194,33 @@ class Loop:
         epoch, into = divmod(self.step, self.plan.steps_per_epoch)
         if into:
             return
-        needs = self.parts.method.needs
-        count = -(-(needs.clips + (needs.first_clips if epoch == 0 else 0)) // self.plan.micro)
-        if not count:
-            about = self.parts.method.begin_epoch(epoch, None, self.log.between)
+        if self._extra(epoch):
+            about = self._encode(epoch)
         else:
-            about = self._encode(epoch, count)
+            about = self.parts.method.begin_epoch(epoch, None, self.log.between)
         if about:
             self.log.note(about)
 
-    def _encode(self, epoch: int, count: int) -> str:
-        """Begin an epoch with ``count`` micro-batches of clips that only the method sees.
+    def _extra(self, epoch: int) -> int:
+        """Micro-batches of clips that only the method sees, before an epoch."""
+        needs = self.parts.method.needs
+        clips = needs.clips + (needs.first_clips if epoch == 0 else 0)
+        return -(-clips // self.plan.micro)
+
+    def _batches(self, numbers: range) -> Timed:
+        pin = self.device.type == "cuda"
+        return Timed(load(self.clips, numbers, self.config.data, workers=self.workers, pin=pin))
+
+    def _encode(self, epoch: int) -> str:
+        """Begin an epoch with the clips that only the method sees.
 
         Their sample indices follow on those of training, those of each epoch on one another.
         """
-        needs, micro = self.parts.method.needs, self.plan.micro
-        before = 0 if epoch == 0 else -(-(needs.clips + needs.first_clips) // micro)
-        before += max(0, epoch - 1) * -(-needs.clips // micro)
-        first = self.plan.steps * self.config.train.accumulate + before
-        pin = self.device.type == "cuda"
-        numbers = range(first, first + count)
-        batches = Timed(load(self.clips, numbers, self.config.data, workers=self.workers, pin=pin))
+        count = self._extra(epoch)
+        clips = count * self.plan.micro
+        first = self.plan.steps * self.config.train.accumulate
+        first += sum(self._extra(before) for before in range(epoch))
+        batches = self._batches(range(first, first + count))
         failures: list[Failure] = []
         began = time.monotonic()
         with autocast(self.config, self.device):
@@ -224,10 +229,10 @@ class Loop:
             )
         seconds = time.monotonic() - began
         every = [one for some in self.ranks.gather_objects(failures) for one in some]
-        for text in self.failures.add(every, count * micro):
+        for text in self.failures.add(every, clips):
             self.log.note(text)
         waited = 100 * min(1.0, batches.take_waited() / max(1e-9, seconds))
-        cost = f"{count * micro} clips encoded in {seconds:.1f} s, waiting for them {waited:.0f} %"
+        cost = f"{clips} clips encoded in {seconds:.1f} s, waiting for them {waited:.0f} %"
         return f"{about}; {cost}" if about else cost
 
     def _ready(self, batches: Iterator[Batch], failures: list[Failure]) -> Iterator[Batch]:

@@ -43,7 +43,7 @@ class Plan:
         )
 
 
-def with_corpus(config: RunConfig, plan: Plan, rows: int) -> RunConfig:
+def with_size(config: RunConfig, plan: Plan, rows: int) -> RunConfig:
     """The configuration, with what the method's settings leave to the size of corpus and run.
 
     The settings of a method may have a function ``for_corpus(rows, batch, steps)``, which returns

@@ -15,7 +15,7 @@ from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_e
 from earsight.training.loop import Evaluate, Loop, Parts
 from earsight.training.origin import read_origin
 from earsight.training.place import said_once
-from earsight.training.plan import Plan, with_corpus
+from earsight.training.plan import Plan, with_size
 from earsight.training.resume import check_alike, check_resumable, last_checkpoint
 from earsight.training.run_folder import create_run, save_encoders
 from earsight.training.setup import (
@@ -98,7 +98,7 @@ def train(
         data = _open_data(config, quiet or not ranks.is_main)
         config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
-        config = with_corpus(config, plan, len(data.train))
+        config = with_size(config, plan, len(data.train))
         check_alike(config, data.train, ranks)
         state = _last_state(config, run, data) if resume else None
         ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
