@@ -49,7 +49,11 @@ def test_every_fault_is_named_at_once():
             "probe": {"do": "evaluate", "of": "nothing", "options": {"share": 1}},
         },
         "report": [{"name": "x", "stage": "train", "row": "y"}],
-        "claims": [{"says": "so", "report": "z", "more": ["one", "other"], "within": 0.1}],
+        "claims": [
+            {"says": "so", "report": "z", "more": ["one", "other"], "within": 0.1},
+            {"says": "it", "report": "x", "more": ["one", "one"]},
+            {"says": "at", "report": "x", "chance": "one", "than": "x"},
+        ],
     }
     with pytest.raises(ConfigError) as error:
         parse_design(broken)
@@ -65,6 +69,8 @@ def test_every_fault_is_named_at_once():
         "claim 'so': reports 'z'",
         "claim 'so': 'other' is no arm",
         "claim 'so': within:",
+        "claim 'it': 'one' is compared with itself",
+        "claim 'at': than: has no effect unless more is given",
     ):
         assert fault in text, fault
 

@@ -40,12 +40,14 @@ DESIGN = {
     "report": [
         {"name": "{label}", "stage": "probe", "row": "probe/video/{label}/accuracy"},
         {"name": "rank", "stage": "retrieve", "row": "retrieval/both/mean_log_rank"},
+        {"name": "spread", "stage": "retrieve", "row": "retrieval/both/mean_log_rank_deviation"},
     ],
     "claims": [
         {"says": "more help", "report": "{label}", "more": ["many", "few"]},
         {"says": "alike", "report": "{label}", "same": ["many", "few"], "within": 0.5},
         {"says": "chance", "report": "rank", "chance": "few"},
         {"says": "further", "report": "rank", "more": ["many", "few"], "beyond": "{label}"},
+        {"says": "other", "report": "{label}", "more": ["many", "many"], "than": "spread"},
     ],
 }
 
@@ -200,7 +202,7 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     # Both end with the 60 epochs of their continuation.
     assert few.values == many.values == pytest.approx((6.02, 6.03, 6.04))
     assert few.chance == pytest.approx(0.1)
-    more, alike, chance, further = summary.findings
+    more, alike, chance, further, other = summary.findings
     assert more.verdict == "undecided"
     assert alike.verdict == "holds"
     # 7, 8, 9: away by 0.02, 0 and 0.02; the interval is ±1.96·0.05/√3.
@@ -210,13 +212,16 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     # Both gains are 0 in every seed.
     assert further.difference.mean == 0
     assert further.verdict == "undecided"
+    by_place = {(f.report, f.arm): f for f in summary.figures}
+    many, spread = by_place["shape", "many"], by_place["spread", "many"]
+    assert other.difference.mean == pytest.approx(many.estimate.mean - spread.estimate.mean)
     path = write_summary(tmp_path, summary)
     assert read_summary(path) == summary
     text = format_summary(summary)
     assert "few" in text
     assert "holds" in text
-    assert markdown(figure_table(summary)).count("\n") == 3
-    assert len(finding_table(summary)) == 5
+    assert markdown(figure_table(summary)).count("\n") == 4
+    assert len(finding_table(summary)) == 6
 
 
 def test_a_figure_that_is_missing_is_named(plan, tmp_path):

@@ -80,6 +80,7 @@ class Claim:
         margin: by which the first must exceed the second.
         beyond: name of another figure; the first must then exceed the second by more than it does
             there.
+        than: name of another figure; what is said of the second arm is then taken from there.
         within: margin of ``same``.
     """
 
@@ -90,6 +91,7 @@ class Claim:
     chance: str | None = None
     margin: float = 0.0
     beyond: str = ""
+    than: str = ""
     within: float = 0.0
 
     @property
@@ -103,9 +105,13 @@ class Claim:
             yield "give one of more, same and chance"
         if (self.same is not None) != (self.within > 0):
             yield "within: a positive margin belongs to same, and to each of them"
-        for name in ("margin", "beyond"):
+        for name in ("margin", "beyond", "than"):
             if getattr(self, name) and self.more is None:
                 yield f"{name}: has no effect unless more is given"
+        if self.beyond and self.than:
+            yield "give one of beyond and than"
+        if len(set(self.arms)) < len(self.arms) and not self.than:
+            yield f"{self.arms[0]!r} is compared with itself: name another arm, or a figure (than)"
 
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
@@ -161,7 +167,7 @@ class Design:
                 yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
         for claim in self.claims:
             yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())
-            for name in filter(None, (claim.report, claim.beyond)):
+            for name in filter(None, (claim.report, claim.beyond, claim.than)):
                 if name not in names:
                     yield f"claim {claim.says!r}: reports {name!r}, which is not reported"
             missing = [arm for arm in claim.arms if arm not in self.arms]
@@ -177,6 +183,7 @@ class Question:
     says: str
     report: str
     beyond: str
+    than: str
     claim: Claim
 
 
@@ -238,10 +245,10 @@ def reports(design: Design) -> list[Report]:
 def questions(design: Design) -> list[Question]:
     """The claims, one per label where they are about labels."""
     return [
-        Question(says=says, report=report, beyond=beyond, claim=claim)
+        Question(says=says, report=report, beyond=beyond, than=than, claim=claim)
         for claim in design.claims
-        for says, report, beyond in expanded(
-            (claim.says, claim.report, claim.beyond), design.labels
+        for says, report, beyond, than in expanded(
+            (claim.says, claim.report, claim.beyond, claim.than), design.labels
         )
     ]
 

@@ -197,12 +197,14 @@ def _test(claim: Claim) -> str:
         return f"two one-sided paired t-tests within ±{claim.within:g}"
     over = f" by more than {claim.margin:g}" if claim.margin else ""
     beyond = ", of the difference and of that in the other figure" if claim.beyond else ""
-    return f"one-sided paired t-test{over}{beyond}"
+    other = ", the other from its own figure" if claim.than else ""
+    return f"one-sided paired t-test{over}{beyond}{other}"
 
 
 def _compare(question: Question, figures: Mapping[tuple[str, str], Figure]) -> Comparison:
     claim = question.claim
-    first, second = (figures[question.report, arm] for arm in claim.arms)
+    first = figures[question.report, claim.arms[0]]
+    second = figures[question.than or question.report, claim.arms[1]]
     if claim.same is not None:
         return compare_equal(first.values, second.values, claim.within)
     if question.beyond:
