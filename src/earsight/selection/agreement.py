@@ -12,7 +12,7 @@ from torch import Tensor
 from earsight.processor import multiplies_bfloat16
 from earsight.random import permute
 from earsight.selection.agreement_full import mine_whole_rows
-from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, score_and_rank
+from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, ranked, score_and_rank
 from earsight.selection.agreement_shortlists import Shortlists, errors, shortlist_size
 from earsight.selection.agreement_sweep import GROUP, Columns, Sweep, spread
 
@@ -27,7 +27,7 @@ A multiple of 32, not of 2,048: scores of a column then do not compete for the s
 """
 
 _REFINED = 1024
-"""Queries whose candidates are scored exactly at a time."""
+"""Queries whose candidates are ranked at a time."""
 
 _LEAST_MEMORY = 2**20
 
@@ -211,16 +211,12 @@ class _Task:
         self._whole_rows(place[lists.lost & (place >= 0)])
 
     def _refine(self, lists: Shortlists, rows: Tensor, place: Tensor) -> None:
-        """Exact scores of the candidates of all queries that are not lost."""
+        """The first ``k`` candidates of all queries that are not lost."""
         kept = (~lists.lost).nonzero()[:, 0]
         for some in torch.split(kept, _REFINED):
-            count = lists.count[some]
-            assert bool((count >= self.k).all())
-            used = torch.arange(lists.room, device=some.device) < count[:, None]
-            at = used.nonzero()[:, 0]
-            found = rows[lists.positions[some][used].long()]
-            own = self.queries[place[some]]
-            listed = score_and_rank(self.banks, own, at, found, self.k)
+            assert bool((lists.count[some] >= self.k).all())
+            positions, scores = lists.exact(some)
+            listed = ranked(scores, rows[positions.long()], self.k)
             self.rows[place[some]], self.agreement[place[some]] = listed
 
     def _whole_rows(self, places: Tensor) -> None:

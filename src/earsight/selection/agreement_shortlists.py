@@ -73,6 +73,14 @@ class Shortlists:
             self.lost[part], self._top
         )
 
+    def clear(self, some: Tensor) -> None:
+        """Forget the candidates of queries (not of fillers), and that they were lost."""
+        self.count[some] = 0
+        self.floor[some] = self.lowest
+        self.lost[some] = False
+        self._first[some] = -torch.inf
+        self._settled[some] = 0
+
     def add(self, part: slice, query: Tensor, position: Tensor, score: Tensor) -> None:
         """Append candidates to the queries of ``part``; ``query`` counts from its start, ascending.
 
@@ -102,26 +110,44 @@ class Shortlists:
         for some in torch.split(chosen, _TIGHTENED):
             settled = self._first[some, 0] > -torch.inf
             self._loosely(some[~settled])
-            crowded = settled | (self.count[some] > 2 * self.k)
+            crowded = settled | (self.count[some] > 2 * self.k) | always
             self._settle(some[crowded])
             self._settled[some] = self.count[some]
 
+    def exact(self, some: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates ``(S, C)`` of some queries and their exact scores, once all was tightened.
+
+        A query with fewer than others has scores of −inf behind its own.
+        """
+        width = self._width(some)
+        # Behind the first k stands only what equals the last of them.
+        scores = self._first[some, -1:].repeat(1, width)
+        scores[:, : self.k] = self._first[some]
+        return self.positions[some, :width], scores.masked_fill(
+            ~self._used(some, width), -torch.inf
+        )
+
     def _loosely(self, some: Tensor) -> None:
         """Drop what is below a floor from scores as they are."""
-        if len(some):
-            scores, order = self._scores(some).sort(dim=1, descending=True)
-            self.set_floors(some, scores[:, self.k - 1])
-            self._keep(some, scores >= self.floor[some, None], scores, order)
+        used = self._used(some, self._width(some))
+        scores = self.scores[some, : used.shape[1]].masked_fill(~used, self.lowest)
+        scores, order = scores.sort(dim=1, descending=True)
+        self.set_floors(some, scores[:, self.k - 1])
+        self._keep(some, scores >= self.floor[some, None], scores, order)
 
-    def _scores(self, some: Tensor) -> Tensor:
-        empty = torch.arange(self.room, device=some.device) >= self.count[some, None]
-        return self.scores[some].masked_fill(empty, self.lowest)
+    def _width(self, some: Tensor) -> int:
+        return int(self.count[some].amax()) if len(some) else self.k
+
+    def _used(self, some: Tensor, width: int) -> Tensor:
+        """``(S, width)`` bool: which of the first places hold a candidate."""
+        return torch.arange(width, device=some.device) < self.count[some, None]
 
     def _keep(self, some: Tensor, kept: Tensor, scores: Tensor, order: Tensor) -> None:
         """Keep the first ones, as many as ``kept`` counts, of lists in another order."""
+        width = order.shape[1]
         self.count[some] = torch.minimum(self.count[some], kept.sum(dim=1))
-        self.scores[some] = scores
-        self.positions[some] = self.positions[some].gather(1, order)
+        self.scores[some, :width] = scores
+        self.positions[some, :width] = self.positions[some, :width].gather(1, order)
 
     def _settle(self, some: Tensor) -> None:
         """Keep only the first ``k``, with all that equal the last, by their exact scores.
@@ -129,19 +155,20 @@ class Shortlists:
         A floor from exact scores is lower than the ``k``-th by one error of a product, not by
         two and a rounding, so fewer near-ties come after.
         """
-        used = torch.arange(self.room, device=some.device) < self.count[some, None]
+        used = self._used(some, self._width(some))
+        positions = self.positions[some, : used.shape[1]]
         exact = torch.full(used.shape, -torch.inf, device=some.device)
         # What was first the last time is still in front.
         exact[:, : self.k] = self._first[some]
         used &= exact == -torch.inf
         at = used.nonzero()[:, 0]
-        exact[used] = self._exact(self.own[some[at]], self.positions[some][used])
+        exact[used] = self._exact(self.own[some].index_select(0, at), positions[used])
         exact, order = exact.sort(dim=1, descending=True)
         self._first[some] = exact[:, : self.k]
         kth = exact[:, self.k - 1]
         floor = ordered((kth - self._error[some]).to(self.dtype))
         self.floor[some] = torch.maximum(self.floor[some], floor)
-        scores = self.scores[some].gather(1, order)
+        scores = self.scores[some, : used.shape[1]].gather(1, order)
         self._keep(some, exact >= kth[:, None], scores, order)
 
 

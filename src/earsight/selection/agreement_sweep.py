@@ -188,6 +188,20 @@ class Sweep:
             self._add(rows, columns.start + begin, blocks, blocks.amax(dim=1))
             self.lists.tighten(rows)
             begin = end
+        lost = self.lists.lost[rows] & (self.lists.own[rows] >= 0)
+        if bool(lost.any()):
+            self._start_again(rows, columns, tile, lost.nonzero()[:, 0])
+
+    def _start_again(self, rows: slice, columns: slice, tile: Tensor, some: Tensor) -> None:
+        """Queries for which a part of the tile was too little: many near-ties, floors below 0."""
+        scores, queries = tile[some], some + rows.start
+        self.lists.clear(queries)
+        self.lists.set_floors(queries, scores.topk(self.lists.k, dim=1).values[:, -1].contiguous())
+        blocks = scores.view(len(scores), GROUP, tile.shape[1] // GROUP)
+        floor = self.lists.floor[queries]
+        query, column, score = survivors(blocks, blocks.amax(dim=1), floor)
+        self.lists.add(rows, some[query], column + columns.start, score)
+        self.lists.tighten(rows)
 
     def _add(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> None:
         query, column, score = survivors(blocks, largest, self.lists.floor[rows])
