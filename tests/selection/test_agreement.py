@@ -143,6 +143,23 @@ def test_more_near_ties_than_a_shortlist_holds(small_blocks, lost):
         assert mined.rows[row].tolist() == same[:6]
 
 
+def test_near_ties_that_only_a_part_of_a_tile_has_lose_nobody(monkeypatch, lost):
+    monkeypatch.setattr(module, "_BLOCK", 768)
+    monkeypatch.setattr(module, "multiplies_bfloat16", lambda device: True)
+    # 96 narrow clusters: of 96 columns one is of a row's own, of 768 eight are.
+    generator = torch.Generator().manual_seed(5)
+    of = torch.randperm(1536, generator=generator) % 96
+    basis = torch.eye(128)
+
+    def bank():
+        noise = 0.003 * torch.randn(1536, 128, generator=generator)
+        return F.normalize(0.95 * basis[127] + 0.3 * basis[of] + noise, dim=1)
+
+    video, audio = bank(), bank()
+    check(mine(video, audio, 2), dense(video, audio), 2)
+    assert sum(lost) == 0
+
+
 @pytest.mark.parametrize("kind", ["random", "clustered", "tight", "duplicates"])
 def test_neither_memory_nor_splitting_nor_blocks_change_a_bit(monkeypatch, small_blocks, kind):
     video, audio = banks(kind, 333)
