@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from earsight import api
-from earsight.config import ConfigError
+from earsight.config import ConfigError, as_tree
 from earsight.training.checkpoint import CheckpointError, steps_saved
+from earsight.training.resume import check_settings
 
 SETTINGS = ("train.checkpoint_every=3", "train.log_every=2", "train.epochs=3")
 
@@ -136,3 +138,13 @@ def test_a_finished_run_resumes_to_more_epochs(corpus, small, tmp_path):
 def test_resuming_takes_no_preset(finished):
     with pytest.raises(ConfigError, match="leave --preset, --config and --from out"):
         api.run_config(finished, preset="tiny", config=None, corpus=None, settings=[], resume=True)
+
+
+def test_settings_that_are_newer_than_a_run_had_their_defaults():
+    config = api.configure("tiny", settings=["data.corpus=c.parquet"])
+    before = as_tree(config)
+    del before["video"]["short_side"]
+    check_settings(before, config)
+    other = replace(config, video=replace(config.video, short_side=72))
+    with pytest.raises(ConfigError, match="short_side"):
+        check_settings(before, other)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earsight.config import ConfigError, RunConfig, Tree, as_tree
+from earsight.config import ConfigError, RunConfig, Tree, as_tree, parse
 from earsight.corpus.instances import Instances
 from earsight.presets import difference
 from earsight.training.checkpoint import (
@@ -46,6 +46,8 @@ def last_checkpoint(run: Path) -> dict[str, Any] | None:
 def check_settings(before: Tree, config: RunConfig) -> None:
     """What a run was started with must be what it is gone on with.
 
+    A setting that did not exist when it was started had the value that is now its default.
+
     Raises:
         ConfigError: names every setting that differs and may not.
     """
@@ -53,7 +55,7 @@ def check_settings(before: Tree, config: RunConfig) -> None:
     faults = [
         f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
         "or start a new run"
-        for path, old, new in difference(before, as_tree(config))
+        for path, old, new in difference(as_tree(parse(before)), as_tree(config))
         if not path.startswith(free)
     ]
     if faults:
