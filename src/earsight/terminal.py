@@ -58,11 +58,11 @@ def stage_bar(*, quiet: bool = False) -> Iterator[Callable[[float, int, str], No
 
 def _lines() -> Callable[[float, int, str], None]:
     """``show`` that prints each new ``what`` once."""
-    said: list[str] = []
+    said: set[str] = set()
 
     def show(done: float, of: int, what: str) -> None:
-        if said[-1:] != [what]:
-            said.append(what)
+        if what not in said:
+            said.add(what)
             print(f"stage {int(done) + 1} of {of}: {what}", file=sys.stderr, flush=True)
 
     return show

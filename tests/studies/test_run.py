@@ -191,7 +191,9 @@ def test_a_budget_ends_it_and_it_goes_on(plan, tmp_path):
         do_study(plan, tmp_path, Pretend(), until=time.monotonic() - 1)
     shown = []
     do_study(plan, tmp_path, Pretend(), show=lambda done, of, what: shown.append((done, of, what)))
-    assert shown[:2] == [(0.0, 24, "seed 7, train"), (1 / 3, 24, "seed 7, train")]
+    first = f"seed 7, train ({plan.unique()[0].key})"
+    assert shown[:2] == [(0.0, 24, first), (1 / 3, 24, first)]
+    assert len({what for _, _, what in shown}) == 24
     assert [done for done, _, _ in shown] == sorted(done for done, _, _ in shown)
 
 
@@ -319,7 +321,7 @@ def test_jobs_side_by_side_stop_together(own, corpus, tmp_path):
 def test_a_job_that_fails_among_others_says_why(own, corpus, tmp_path):
     text = own.read_text().replace("method.negatives=4", "train.batch=5000")
     own.write_text(text)
-    with pytest.raises(ValueError, match=r"seed 3, train: the corpus has 32 usable"):
+    with pytest.raises(ValueError, match=r"seed 3, train \(\w+\): the corpus has 32 usable"):
         api.study(str(own), corpus, home=tmp_path, jobs=2)
 
 

@@ -55,5 +55,5 @@ class Progress:
 
 
 def described(job: Job) -> str:
-    """A job for people."""
-    return f"seed {job.config.seed}, {job.name}"
+    """A job for people, with the key that its files are named by."""
+    return f"seed {job.config.seed}, {job.name} ({job.key})"
