@@ -81,6 +81,16 @@ def small_blocks(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(autouse=True, params=[1, 3])
+def threads(request):
+    """One tile at a time, and several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    assert torch.get_num_threads() == request.param
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def lost(monkeypatch):
     """Numbers of queries that were mined by whole rows."""
@@ -222,6 +232,8 @@ def test_memory_is_bounded(monkeypatch, small_blocks):
     """No tensor that mining makes is larger than its share of the memory."""
     video, audio = banks("random", 2000)
     memory, largest = 2**20, [0]
+    # What other threads make cannot be watched from this one.
+    monkeypatch.setattr("earsight.selection.threads._MOST", 1)
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -329,13 +341,13 @@ def test_unusable_queries_are_not_answered():
 
 def test_a_sweep_looks_at_half_of_the_tiles(monkeypatch, small_blocks):
     visits = []
-    visit = Sweep._visit
+    tile = Sweep._tile
 
-    def counted(self, row, column, **rest):
-        visits.append((row, column))
-        visit(self, row, column, **rest)
+    def counted(self, at):
+        visits.append(at)
+        return tile(self, at)
 
-    monkeypatch.setattr(Sweep, "_visit", counted)
+    monkeypatch.setattr(Sweep, "_tile", counted)
     video, audio = banks("random", 640)
     mine(video, audio, 4)
     assert len(visits) == 10 * 11 / 2

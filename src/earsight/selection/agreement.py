@@ -15,6 +15,7 @@ from earsight.selection.agreement_full import mine_whole_rows
 from earsight.selection.agreement_scores import Agreement, Banks, in_blocks, ranked, score_and_rank
 from earsight.selection.agreement_shortlists import Shortlists, errors, shortlist_size
 from earsight.selection.agreement_sweep import GROUP, Columns, Sweep, spread
+from earsight.selection.threads import parts_at_once
 
 __all__ = ["Agreement", "Mined", "mine"]
 
@@ -157,8 +158,8 @@ class _Task:
             self._tell(self._done + len(some))
 
     def _block(self) -> int:
-        """Width of tiles: a fifth of the memory for two of them and what is found in them."""
-        widest = math.isqrt(self.memory // (5 * 8))
+        """Width of tiles: a fifth of the memory for those at work and what is found in them."""
+        widest = math.isqrt(self.memory // (5 * 8 * parts_at_once(self.banks.device)))
         return max(GROUP, min(_BLOCK, widest // GROUP * GROUP))
 
     def _scrambled(self, size: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from earsight.selection.agreement_scores import Banks, Rounding, rounded_once
+from earsight.selection.threads import Over
 
 Exact = Callable[[Tensor, Tensor], Tensor]
 """Positions of queries and of candidates, ``(P,)`` each, to their exact scores."""
@@ -101,18 +102,27 @@ class Shortlists:
         self.lost[part] |= full
         self.floor[part].masked_fill_(self.lost[part], self._top)
 
-    def tighten(self, part: slice, *, always: bool = False) -> None:
-        """Raise the floors of queries whose lists have grown, and drop what falls below."""
+    def tighten(self, part: slice, over: Over = map, *, always: bool = False) -> None:
+        """Raise the floors of queries whose lists have grown, and drop what falls below.
+
+        Args:
+            part: the queries.
+            over: does parts of the work.
+            always: do it to all lists, and settle them.
+        """
         count = self.count[part]
         grown = (count > 2 * self.k) & (count - self._settled[part] > self.k // 2)
         ready = ~self.lost[part] & (count >= self.k)
         chosen = ((grown | always) & ready).nonzero()[:, 0] + part.start
-        for some in torch.split(chosen, _TIGHTENED):
+
+        def each(some: Tensor) -> None:
             settled = self._first[some, 0] > -torch.inf
             self._loosely(some[~settled])
             crowded = settled | (self.count[some] > 2 * self.k) | always
             self._settle(some[crowded])
             self._settled[some] = self.count[some]
+
+        list(over(each, torch.split(chosen, _TIGHTENED)))
 
     def exact(self, some: Tensor) -> tuple[Tensor, Tensor]:
         """Candidates ``(S, C)`` of some queries and their exact scores, once all was tightened.

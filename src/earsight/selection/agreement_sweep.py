@@ -14,9 +14,16 @@ from torch import Tensor
 
 from earsight.selection.agreement_scores import Banks
 from earsight.selection.agreement_shortlists import Shortlists, ordered
+from earsight.selection.threads import side_by_side
 
 GROUP = 32
 """Neighbours whose largest score is compared first; tiles are multiples of it."""
+
+Tile = tuple[int, int]
+"""Numbers of a block of queries and of a block of columns."""
+
+Found = tuple[slice, Tensor, Tensor, Tensor]
+"""What :meth:`Shortlists.add` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,33 +132,46 @@ class Sweep:
     def run(self, *, symmetric: bool) -> Iterator[float]:
         """Visit all tiles; yields the share visited after each round of them."""
         rounds = list(mirrored_rounds(self.columns.blocks) if symmetric else self._rounds())
-        for number, tiles in enumerate(rounds):
-            for row_block, column_block in tiles:
-                self._visit(row_block, column_block, start=number == 0, mirror=symmetric)
-            self.lists.tighten(slice(0, None))
-            yield (number + 1) / len(rounds)
-        self.lists.tighten(slice(0, None), always=True)
+        every = slice(0, None)
+        with side_by_side(self.lists.count.device) as over:
+            # No two tiles of the first round share queries.
+            list(over(self._start, rounds[0]))
+            for number, tiles in enumerate(rounds):
+                if number:
+                    for found in over(self._mirrored if symmetric else self._across, tiles):
+                        for some in found:
+                            self.lists.add(*some)
+                self.lists.tighten(every, over)
+                yield (number + 1) / len(rounds)
+            self.lists.tighten(every, over, always=True)
 
-    def _rounds(self) -> Iterator[list[tuple[int, int]]]:
+    def _rounds(self) -> Iterator[list[Tile]]:
         for column in range(self.columns.blocks):
             yield [(row, column) for row in range(self.queries.blocks)]
 
-    def _visit(self, row_block: int, column_block: int, *, start: bool, mirror: bool) -> None:
+    def _across(self, at: Tile) -> list[Found]:
+        """What the rows of a tile find in it."""
+        rows, columns, tile = self._tile(at)
+        return [self._in_rows(rows, columns, tile)]
+
+    def _mirrored(self, at: Tile) -> list[Found]:
+        """What the rows of a tile find in it, and what its columns do."""
+        rows, columns, tile = self._tile(at)
+        block, width = tile.shape
+        down = tile.view(GROUP, block // GROUP, width)
+        # Reduced before it is turned: a processor reads neighbours in memory together.
+        turned = down.amax(dim=0).T.contiguous()
+        found = self._found(columns, rows.start, down.permute(2, 0, 1), turned)
+        return [self._in_rows(rows, columns, tile), found]
+
+    def _tile(self, at: Tile) -> tuple[slice, slice, Tensor]:
+        """Positions of a tile's queries and columns, and its scores."""
         block, width = self.queries.block, self.columns.block
-        rows = slice(row_block * block, (row_block + 1) * block)
-        columns = slice(column_block * width, (column_block + 1) * width)
-        tile = self._scores(row_block, column_block)
+        rows = slice(at[0] * block, (at[0] + 1) * block)
+        columns = slice(at[1] * width, (at[1] + 1) * width)
+        tile = self._scores(*at)
         self._hide(rows, columns, tile)
-        if start:
-            self._start(rows, columns, tile)
-            return
-        across = tile.view(block, GROUP, width // GROUP)
-        self._add(rows, columns.start, across, across.amax(dim=1))
-        if mirror:
-            down = tile.view(GROUP, block // GROUP, width)
-            # Reduced before it is turned: a processor reads neighbours in memory together.
-            turned = down.amax(dim=0).T.contiguous()
-            self._add(columns, rows.start, down.permute(2, 0, 1), turned)
+        return rows, columns, tile
 
     def _scores(self, row_block: int, column_block: int) -> Tensor:
         """The criterion of a tile, as :func:`ordered`."""
@@ -173,8 +193,9 @@ class Sweep:
                 (self.queries.rows[rows][self._asked :] < 0)[:, None], self.lists.lowest
             )
 
-    def _start(self, rows: slice, columns: slice, tile: Tensor) -> None:
+    def _start(self, at: Tile) -> None:
         """The first tile of some queries, in growing parts: floors are low in the beginning."""
+        rows, columns, tile = self._tile(at)
         ends = [self._start_width, tile.shape[1] // 2 // GROUP * GROUP, tile.shape[1]]
         begin = 0
         for end in ends:
@@ -184,8 +205,7 @@ class Sweep:
             if begin == 0:
                 kth = part.topk(self.lists.k, dim=1).values[:, -1]
                 self.lists.set_floors(rows, kth.contiguous())
-            blocks = part.view(len(part), GROUP, (end - begin) // GROUP)
-            self._add(rows, columns.start + begin, blocks, blocks.amax(dim=1))
+            self.lists.add(*self._in_rows(rows, slice(columns.start + begin, None), part))
             self.lists.tighten(rows)
             begin = end
         lost = self.lists.lost[rows] & (self.lists.own[rows] >= 0)
@@ -203,12 +223,16 @@ class Sweep:
         self.lists.add(rows, some[query], column + columns.start, score)
         self.lists.tighten(rows)
 
-    def _add(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> None:
+    def _in_rows(self, rows: slice, columns: slice, tile: Tensor) -> Found:
+        blocks = tile.view(len(tile), GROUP, tile.shape[1] // GROUP)
+        return self._found(rows, columns.start, blocks, blocks.amax(dim=1))
+
+    def _found(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> Found:
         query, column, score = survivors(blocks, largest, self.lists.floor[rows])
-        self.lists.add(rows, query, column + first, score)
+        return rows, query, column + first, score
 
 
-def mirrored_rounds(blocks: int) -> Iterator[list[tuple[int, int]]]:
+def mirrored_rounds(blocks: int) -> Iterator[list[Tile]]:
     """Every pair of blocks once, such that no block is far ahead of another.
 
     The pairs ``(b, b + d)`` around the circle make two rounds, ``b`` and ``b + d`` in different
