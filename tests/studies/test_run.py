@@ -280,7 +280,9 @@ def test_a_study_killed_at_random_points_ends_alike(own, corpus, tmp_path):
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM if kills % 3 else signal.SIGKILL)
                 kills += 1
-    assert process.returncode == 0
+    if process.returncode:
+        # A machine so slow that it never got to the end.
+        subprocess.run(again, stdout=subprocess.DEVNULL, check=True)
     assert kills >= 1
     whole, killed = (tmp_path / name / "own.json" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
