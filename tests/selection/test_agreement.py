@@ -351,3 +351,15 @@ def test_a_sweep_looks_at_half_of_the_tiles(monkeypatch, small_blocks):
     video, audio = banks("random", 640)
     mine(video, audio, 4)
     assert len(visits) == 10 * 11 / 2
+
+
+@pytest.mark.parametrize("asked", [40, 150])
+def test_few_queries_meet_every_block_of_columns_once(monkeypatch, small_blocks, asked):
+    visits = []
+    tile = Sweep._tile
+    monkeypatch.setattr(Sweep, "_tile", lambda self, at: visits.append(at) or tile(self, at))
+    video, audio = banks("random", 640)
+    queries = torch.arange(asked)
+    check(mine(video, audio, 4, queries=queries), dense(video, audio), 4, queries)
+    rows = -(-asked // 64)
+    assert sorted(visits) == [(row, column) for row in range(rows) for column in range(10)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from earsight.selection.agreement_scores import Banks
 from earsight.selection.agreement_shortlists import Shortlists, ordered
-from earsight.selection.threads import side_by_side
+from earsight.selection.threads import parts_at_once, side_by_side
 
 GROUP = 32
 """Neighbours whose largest score is compared first; tiles are multiples of it."""
@@ -146,8 +146,15 @@ class Sweep:
             self.lists.tighten(every, over, always=True)
 
     def _rounds(self) -> Iterator[list[Tile]]:
-        for column in range(self.columns.blocks):
-            yield [(row, column) for row in range(self.queries.blocks)]
+        """One block of columns after another, or several where one has fewer tiles than threads."""
+        blocks, rows = self.columns.blocks, self.queries.blocks
+        wanted = -(-parts_at_once(self.lists.count.device) // rows)
+        begin = 0
+        while begin < blocks:
+            # Shortlists have no room for more than were seen before.
+            end = min(blocks, begin + max(1, min(wanted, begin)))
+            yield [(row, column) for column in range(begin, end) for row in range(rows)]
+            begin = end
 
     def _across(self, at: Tile) -> list[Found]:
         """What the rows of a tile find in it."""
