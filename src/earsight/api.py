@@ -327,7 +327,7 @@ def finetune(
     folder = finetune_folder(run, config)
     begun = (folder / "config.yaml").exists()
     if begun:
-        check_settings(as_tree(read_config(folder)), config)
+        check_settings(read_config(folder), config)
     finished = (folder / "encoders.safetensors").exists()
     if not finished:
         online = _online if config.evaluation.every else None

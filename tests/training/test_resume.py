@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from earsight import api
-from earsight.config import ConfigError, as_tree
+from earsight.config import ConfigError, as_tree, parse
 from earsight.training.checkpoint import CheckpointError, steps_saved
 from earsight.training.resume import check_settings
 
@@ -144,7 +144,7 @@ def test_settings_that_are_newer_than_a_run_had_their_defaults():
     config = api.configure("tiny", settings=["data.corpus=c.parquet"])
     before = as_tree(config)
     del before["video"]["short_side"]
-    check_settings(before, config)
+    check_settings(parse(before), config)
     other = replace(config, video=replace(config.video, short_side=72))
     with pytest.raises(ConfigError, match="short_side"):
-        check_settings(before, other)
+        check_settings(parse(before), other)

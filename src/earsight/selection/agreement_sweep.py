@@ -136,13 +136,14 @@ class Sweep:
         with side_by_side(self.lists.count.device) as over:
             # No two tiles of the first round share queries.
             list(over(self._start, rounds[0]))
-            for number, tiles in enumerate(rounds):
-                if number:
-                    for found in over(self._mirrored if symmetric else self._across, tiles):
-                        for some in found:
-                            self.lists.add(*some)
+            self.lists.tighten(every, over)
+            yield 1 / len(rounds)
+            for number, tiles in enumerate(rounds[1:], 2):
+                for found in over(self._mirrored if symmetric else self._across, tiles):
+                    for some in found:
+                        self.lists.add(*some)
                 self.lists.tighten(every, over)
-                yield (number + 1) / len(rounds)
+                yield number / len(rounds)
             self.lists.tighten(every, over, always=True)
 
     def _rounds(self) -> Iterator[list[Tile]]:
@@ -159,7 +160,7 @@ class Sweep:
     def _across(self, at: Tile) -> list[Found]:
         """What the rows of a tile find in it."""
         rows, columns, tile = self._tile(at)
-        return [self._in_rows(rows, columns, tile)]
+        return [self._in_rows(rows, columns.start, tile)]
 
     def _mirrored(self, at: Tile) -> list[Found]:
         """What the rows of a tile find in it, and what its columns do."""
@@ -169,7 +170,7 @@ class Sweep:
         # Reduced before it is turned: a processor reads neighbours in memory together.
         turned = down.amax(dim=0).T.contiguous()
         found = self._found(columns, rows.start, down.permute(2, 0, 1), turned)
-        return [self._in_rows(rows, columns, tile), found]
+        return [self._in_rows(rows, columns.start, tile), found]
 
     def _tile(self, at: Tile) -> tuple[slice, slice, Tensor]:
         """Positions of a tile's queries and columns, and its scores."""
@@ -212,7 +213,7 @@ class Sweep:
             if begin == 0:
                 kth = part.topk(self.lists.k, dim=1).values[:, -1]
                 self.lists.set_floors(rows, kth.contiguous())
-            self.lists.add(*self._in_rows(rows, slice(columns.start + begin, None), part))
+            self.lists.add(*self._in_rows(rows, columns.start + begin, part))
             self.lists.tighten(rows)
             begin = end
         lost = self.lists.lost[rows] & (self.lists.own[rows] >= 0)
@@ -230,9 +231,9 @@ class Sweep:
         self.lists.add(rows, some[query], column + columns.start, score)
         self.lists.tighten(rows)
 
-    def _in_rows(self, rows: slice, columns: slice, tile: Tensor) -> Found:
+    def _in_rows(self, rows: slice, first: int, tile: Tensor) -> Found:
         blocks = tile.view(len(tile), GROUP, tile.shape[1] // GROUP)
-        return self._found(rows, columns.start, blocks, blocks.amax(dim=1))
+        return self._found(rows, first, blocks, blocks.amax(dim=1))
 
     def _found(self, rows: slice, first: int, blocks: Tensor, largest: Tensor) -> Found:
         query, column, score = survivors(blocks, largest, self.lists.floor[rows])

@@ -13,7 +13,6 @@ import torch
 
 _MOST = 4
 
-
 Over = Callable[..., Iterable[Any]]
 """As :func:`map`: the results of a function, in the order of the items."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earsight.config import ConfigError, RunConfig, Tree, as_tree, parse
+from earsight.config import ConfigError, RunConfig, as_tree, parse
 from earsight.corpus.instances import Instances
 from earsight.presets import difference
 from earsight.training.checkpoint import (
@@ -43,10 +43,8 @@ def last_checkpoint(run: Path) -> dict[str, Any] | None:
     return load_checkpoint(checkpoint_path(run, steps[-1])) if steps else None
 
 
-def check_settings(before: Tree, config: RunConfig) -> None:
+def check_settings(before: RunConfig, config: RunConfig) -> None:
     """What a run was started with must be what it is gone on with.
-
-    A setting that did not exist when it was started had the value that is now its default.
 
     Raises:
         ConfigError: names every setting that differs and may not.
@@ -55,7 +53,7 @@ def check_settings(before: Tree, config: RunConfig) -> None:
     faults = [
         f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
         "or start a new run"
-        for path, old, new in difference(as_tree(parse(before)), as_tree(config))
+        for path, old, new in difference(as_tree(before), as_tree(config))
         if not path.startswith(free)
     ]
     if faults:
@@ -69,7 +67,8 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
         ConfigError: names every setting that differs.
         CheckpointError: the corpus has gained or lost instances.
     """
-    check_settings(state["config"], config)
+    # A setting that did not exist then had the value that is now its default.
+    check_settings(parse(state["config"]), config)
     saved, found = state["keys"].numpy().view(np.uint64), train.key
     if not np.array_equal(saved, found):
         lost, gained = np.setdiff1d(saved, found).size, np.setdiff1d(found, saved).size
