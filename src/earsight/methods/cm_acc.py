@@ -123,7 +123,7 @@ class MomentumContrast(Method):
         left, done = needs.first_clips if epoch == 0 else 0, 0
         of = needs.clips + left
         for batch in source or ():
-            rows, keys = over_ranks(batch.row), self._keys(batch)
+            rows, keys = over_ranks(batch.row), self._keys(batch, over_ranks(batch.index))
             first = min(left, len(rows))
             left -= first
             for name in MODALITIES:
@@ -172,6 +172,7 @@ class MomentumContrast(Method):
     def _forward(self, model: nn.Module, batch: Batch) -> tuple[dict[str, Tensor], Seen]:
         """This rank's queries, with their gradient, and what all ranks have seen."""
         view, query = batch.views[0], self._query[0]
+        index = over_ranks(batch.index)
         with (
             Caught(last_linear(query.video_head)) as video,
             Caught(last_linear(query.audio_head)) as audio,
@@ -179,9 +180,9 @@ class MomentumContrast(Method):
             embedded = dict(zip(MODALITIES, model(view["video"], view["audio"]), strict=True))
         inputs = {"video": video.inputs[0], "audio": audio.inputs[0]}
         seen = Seen(
-            index=over_ranks(batch.index),
+            index=index,
             rows=over_ranks(batch.row),
-            keys=self._keys(batch),
+            keys=self._keys(batch, index),
             queries={
                 name: Queries(
                     over_ranks(embedded[name].detach().float()), over_ranks(inputs[name].float())
@@ -192,8 +193,8 @@ class MomentumContrast(Method):
         return embedded, seen
 
     @torch.no_grad()
-    def _keys(self, batch: Batch) -> dict[str, Tensor]:
-        """Keys ``(ranks·B, D)`` of all ranks' clips, as the key encoders give them.
+    def _keys(self, batch: Batch, index: Tensor) -> dict[str, Tensor]:
+        """Keys ``(ranks·B, D)`` of all ranks' clips, of ``index``, as the key encoders give them.
 
         With several ranks, each encodes clips of all of them, mixed anew every time: batch norm
         then cannot tell a query's own key by its neighbours (shuffled batch norm).
@@ -204,7 +205,7 @@ class MomentumContrast(Method):
         if ranks == 1:
             keys = self.key_encoders(view["video"], view["audio"])
             return {name: x.float() for name, x in zip(MODALITIES, keys, strict=True)}
-        lots = integers_on_device(self.seed, "shuffle", over_ranks(batch.index), 1, 2**31 - 1)
+        lots = integers_on_device(self.seed, "shuffle", index, 1, 2**31 - 1)
         order = lots[:, 0].argsort(stable=True)
         part = order[own * len(batch) : (own + 1) * len(batch)]
         mixed = {name: over_ranks(view[name])[part] for name in MODALITIES}
