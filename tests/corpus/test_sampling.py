@@ -16,7 +16,7 @@ from earsight.corpus.sampling import (
 few = settings(max_examples=40, deadline=None)
 
 
-def make_instances(n=6, start=0.0, end=10.0, width=320, height=240, has_audio=True):
+def make_instances(n=6, start=0.0, end=10.0, width=320, height=240, has_audio=True, has_video=True):
     """Instances of one long file each, as plain arrays."""
 
     def full(value, dtype=float):
@@ -34,6 +34,7 @@ def make_instances(n=6, start=0.0, end=10.0, width=320, height=240, has_audio=Tr
         video_end=full(end),
         audio_start=full(0.0),
         audio_end=full(end),
+        has_video=full(has_video, bool),
         has_audio=full(has_audio, bool),
     )
 
@@ -187,6 +188,21 @@ def test_no_sound_is_asked_of_a_silent_file():
     request = draw(make_instances(has_audio=False), [0])[0]
     assert request.audio == ()
     assert request.audio_stream is None
+
+
+def test_sound_alone_is_cut_as_far_as_it_reaches():
+    instances = make_instances(n=40, start=2.0, end=12.0, width=0, height=0, has_video=False)
+    instances.video_end = np.zeros(40)
+    drawn = draw(instances, np.arange(40), audio=AudioConfig(jitter=0.0))
+    assert all(request.video == () and request.video_stream is None for request in drawn)
+    starts = np.array([request.audio[0].start for request in drawn])
+    assert starts.min() >= 2.0
+    assert starts.max() <= 12.0 - AudioConfig().stretch[1]
+    assert starts.max() - starts.min() > 5
+    video, audio = VideoConfig(), AudioConfig()
+    three = evaluation_requests(instances, np.array([1]), clips=3, video=video, audio=audio)[0]
+    assert three.video == ()
+    assert [a.start for a in three.audio] == pytest.approx([2, 6, 10])
 
 
 def test_evaluation_takes_evenly_spaced_centre_crops():

@@ -427,6 +427,8 @@ class RunConfig:
         bands = getattr(self.audio_encoder, "bands", self.audio.bands)
         if bands != self.audio.bands:
             yield f"audio_encoder.bands: must be {self.audio.bands}, those of audio.bands"
+        if self.data.pairs == "shuffled" and hasattr(self.method, "modality"):
+            yield f"data.pairs: has no effect on {self.method.name}, which knows one modality"
 
 
 def _at_least(config: Any, **bounds: float) -> Iterator[str]:

@@ -119,11 +119,11 @@ def spans_of(instances: Instances, video: VideoConfig, audio: AudioConfig) -> li
     return [
         Span(
             path=instances.path[row],
-            video=(float(low[row]), float(high[row])),
+            video=(float(low[row]), float(high[row])) if instances.has_video[row] else None,
             audio=_sound(sound_low[row], sound_high[row], audio.rate)
             if instances.has_audio[row]
             else None,
-            video_stream=int(instances.video_stream[row]),
+            video_stream=int(instances.video_stream[row]) if instances.has_video[row] else None,
             audio_stream=int(instances.audio_stream[row]) if instances.has_audio[row] else None,
         )
         for row in rows
@@ -162,7 +162,7 @@ class Order:
         chosen = self.instances
         low, high = video_span(chosen, np.arange(len(chosen)))
         seconds = np.maximum(high - low, self.video.duration)
-        frames = seconds * np.maximum(chosen.fps, 1)
+        frames = np.where(chosen.has_video, seconds, 0) * np.maximum(chosen.fps, 1)
         sound = np.maximum(chosen.end - chosen.start, self.audio.stretch[1]) * self.audio.rate * 2
         return float((frames * chosen.width * chosen.height * _BYTES_PER_PIXEL + sound).sum())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,17 +37,35 @@ class LoaderError(RunError):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """What a clip is, for all who cut one."""
+    """What a clip is, for all who cut one.
+
+    Attributes:
+        video: what its pictures are.
+        audio: what its sound is.
+        data: who reads, and what a file may cost.
+        seed: of all draws.
+        modalities: those that are read; where a clip begins does not depend on it.
+    """
 
     video: VideoConfig
     audio: AudioConfig
     data: DataConfig
     seed: int = 0
+    modalities: Collection[str] = ("video", "audio")
 
     @property
     def limits(self) -> Limits:
         """What a file may cost while training."""
         return Limits(pixels=self.data.max_pixels, seconds=self.data.timeout)
+
+    def wanted(self, requests: Sequence[ClipRequest]) -> list[ClipRequest]:
+        """The requests without what is not read."""
+        left_out: dict[str, Any] = {n: () for n in ("video", "audio") if n not in self.modalities}
+        return [replace(one, **left_out) for one in requests] if left_out else list(requests)
+
+    def samples(self, seconds: float) -> int:
+        """Samples of so much sound; 0 where none is read."""
+        return round(seconds * self.audio.rate) if "audio" in self.modalities else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +139,7 @@ class TrainingClips(Dataset[Batch]):
             if clip is None:
                 raise LoaderError(_hopeless(failures))
             clips.append(clip)
-        samples = round(self.settings.audio.stretch[1] * self.settings.audio.rate)
+        samples = self.settings.samples(self.settings.audio.stretch[1])
         wanted = [request.clip for request in requests]
         batch = _collate(self.source, self.instances, row, index, wanted, clips, failures, samples)
         if self.settings.data.pairs == "shuffled":
@@ -145,7 +163,7 @@ class TrainingClips(Dataset[Batch]):
         ]
 
     def _clip_requests(self, row: NDArray[np.int64], index: NDArray[np.int64]) -> list[ClipRequest]:
-        return training_requests(
+        requests = training_requests(
             self.instances,
             row,
             index,
@@ -154,6 +172,7 @@ class TrainingClips(Dataset[Batch]):
             video=self.settings.video,
             audio=self.settings.audio,
         )
+        return self.settings.wanted(requests)
 
     def _decode(
         self, row: NDArray[np.int64], at: int, request: _Request, failures: list[Failure]
@@ -201,6 +220,7 @@ class EvaluationClips(Dataset[Batch]):
             video=self.settings.video,
             audio=self.settings.audio,
         )
+        requests = self.settings.wanted(requests)
         failures: list[Failure] = []
         decoded = [
             _decode(self, self.instances, int(r), request, failures)
@@ -209,7 +229,7 @@ class EvaluationClips(Dataset[Batch]):
         good = [at for at, clip in enumerate(decoded) if clip is not None]
         clips = [clip for clip in decoded if clip is not None]
         kept = [requests[at] for at in good]
-        samples = round(self.settings.audio.duration * self.settings.audio.rate)
+        samples = self.settings.samples(self.settings.audio.duration)
         chosen = row[good]
         return _collate(self.source, self.instances, chosen, chosen, kept, clips, failures, samples)
 
@@ -250,13 +270,15 @@ def _collate(
     failures: Sequence[Failure],
     samples: int,
 ) -> Batch:
-    views = len(requests[0].video) if requests else 0
+    views = len(requests[0].video or requests[0].audio) if requests else 0
     has_audio = instances.has_audio[row]
     return Batch(
         views=tuple(source.view(view, clips, samples) for view in range(views)),
         row=torch.from_numpy(row.copy()),
         index=torch.from_numpy(index.copy()),
-        start=torch.tensor([r.video[0].start for r in requests], dtype=torch.float64),
+        start=torch.tensor(
+            [(r.video or r.audio)[0].start for r in requests], dtype=torch.float64
+        ),
         has_audio=torch.from_numpy(has_audio.copy()),
         failures=tuple(failures),
     )

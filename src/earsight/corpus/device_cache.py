@@ -66,7 +66,8 @@ class DeviceCache:
                 f"data.cache: device needs pictures of one size, and the corpus has several "
                 f"({known}); set data.cache=memory, or bring them to one size first"
             )
-        self.frames = torch.from_numpy(np.stack(frames)).to(device)
+        pictures = np.stack(frames) if frames else np.empty((0, 3, 1, 1), np.uint8)
+        self.frames = torch.from_numpy(pictures).to(device)
         self.sound = torch.from_numpy(np.concatenate(sound)).to(device)
 
     @property
@@ -104,6 +105,10 @@ class DeviceCache:
 
     def view(self, number: int, clips: Sequence[Picked], samples: int) -> View:
         """See :class:`~earsight.corpus.sources.Source`; tensors lie on the device."""
+        view = {"video": self._pictures(number, clips)} if clips[0].frames else {}
+        return view | ({"audio": self._sounds(number, clips, samples)} if samples else {})
+
+    def _pictures(self, number: int, clips: Sequence[Picked]) -> Tensor:
         device = self.frames.device
         places = torch.from_numpy(np.stack([clip.frames[number] for clip in clips])).to(device)
         boxes = np.array([clip.boxes[number] for clip in clips], np.int64)
@@ -116,7 +121,7 @@ class DeviceCache:
         pictures = self.frames[places].float()
         resized = rows[:, None, None] @ pictures @ columns.transpose(1, 2)[:, None, None]
         video = resized.round_().clamp_(0, 255).to(torch.uint8).transpose(1, 2)
-        return {"video": video.contiguous(), "audio": self._sounds(number, clips, samples)}
+        return video.contiguous()
 
     def _sounds(self, number: int, clips: Sequence[Picked], samples: int) -> Tensor:
         device = self.sound.device

@@ -77,7 +77,9 @@ def training_requests(
     audio: AudioConfig,
 ) -> list[ClipRequest]:
     """One request per sample, with one randomly placed clip per view."""
-    starts = [_random_start(instances, row, index, seed, view, video) for view in range(views)]
+    starts = [
+        _random_start(instances, row, index, seed, view, video, audio) for view in range(views)
+    ]
     boxes = [_random_boxes(instances, row, index, seed, view, video) for view in range(views)]
     flips = [random.uniform(seed, "flip", index, view) < video.flip for view in range(views)]
     sounds = []
@@ -100,8 +102,8 @@ def evaluation_requests(
     instances: Instances, row: Ints, *, clips: int, video: VideoConfig, audio: AudioConfig
 ) -> list[ClipRequest]:
     """One request per row: evenly spaced clips, the centre crop of the short side / 0.875."""
-    low, high = video_span(instances, row)
-    latest = np.maximum(low, high - video.duration)
+    low, room = _room(instances, row, video.duration, audio.duration)
+    latest = low + room
     places = [0.5] if clips == 1 else np.linspace(0, 1, clips)
     starts = [low + place * (latest - low) for place in places]
     sounds = [_audio_start(instances, row, start, audio.duration) for start in starts]
@@ -127,12 +129,35 @@ def video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
     return low, np.maximum(low, high)
 
 
+def _room(instances: Instances, row: Ints, video: float, audio: float) -> tuple[Floats, Floats]:
+    """First time ``(B,)`` at which a clip can begin, and by how much later it may.
+
+    Its pictures decide; where there are none, its sound.
+
+    Args:
+        instances: all of them.
+        row: which.
+        video: seconds of pictures in a clip.
+        audio: seconds of sound.
+    """
+    seen, heard = video_span(instances, row), audio_span(instances, row)
+    has_video = instances.has_video[row]
+    low = np.where(has_video, seen[0], heard[0])
+    length = np.where(has_video, seen[1] - seen[0] - video, heard[1] - heard[0] - audio)
+    return low, np.maximum(0.0, length)
+
+
 def _random_start(
-    instances: Instances, row: Ints, index: Ints, seed: int, view: int, video: VideoConfig
+    instances: Instances,
+    row: Ints,
+    index: Ints,
+    seed: int,
+    view: int,
+    video: VideoConfig,
+    audio: AudioConfig,
 ) -> Floats:
-    """Where a view's pictures begin: anywhere, or near what all views of a sample share."""
-    low, high = video_span(instances, row)
-    room = np.maximum(0.0, high - low - video.duration)
+    """Where a view begins: anywhere, or near what all views of a sample share."""
+    low, room = _room(instances, row, video.duration, audio.stretch[1])
     if video.jitter is None:
         return low + room * random.uniform(seed, "start", index, view)
     shared = room * random.uniform(seed, "start", index, 0)
@@ -181,8 +206,9 @@ def _boxes_by_area(
     The first of ten draws that fits is taken; where none does, the largest centred box whose
     shape is in the range.
     """
-    width = instances.width[row].astype(np.float64)[:, None]
-    height = instances.height[row].astype(np.float64)[:, None]
+    # Without a picture there is no size; nothing is cut, so any will do.
+    width = np.maximum(instances.width[row], 1).astype(np.float64)[:, None]
+    height = np.maximum(instances.height[row], 1).astype(np.float64)[:, None]
     tries = np.arange(_CROP_TRIES)
 
     def draw(purpose: str) -> Floats:
@@ -228,10 +254,11 @@ def _request(
     pictures: Sequence[VideoRequest],
     sounds: Sequence[AudioRequest],
 ) -> ClipRequest:
+    seen, heard = instances.has_video[row], instances.has_audio[row]
     return ClipRequest(
         path=instances.path[row],
-        video=tuple(pictures),
-        audio=tuple(sounds) if instances.has_audio[row] else (),
-        video_stream=int(instances.video_stream[row]),
-        audio_stream=int(instances.audio_stream[row]) if instances.has_audio[row] else None,
+        video=tuple(pictures) if seen else (),
+        audio=tuple(sounds) if heard else (),
+        video_stream=int(instances.video_stream[row]) if seen else None,
+        audio_stream=int(instances.audio_stream[row]) if heard else None,
     )

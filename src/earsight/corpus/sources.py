@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from earsight.corpus.batch import View
 from earsight.media.decode import decode
@@ -30,7 +31,10 @@ class Source(Protocol):
         Args:
             number: the view's place in each request.
             clips: what :meth:`read` gave.
-            samples: of sound per clip; sound that is missing is silence.
+            samples: of sound per clip, 0 for none; sound that is missing is silence.
+
+        Returns:
+            ``video`` where it was asked for, ``audio`` where there are samples.
         """
         ...
 
@@ -51,9 +55,14 @@ class Files:
 
 def stack(number: int, clips: Sequence[Clip], samples: int) -> View:
     """Decoded clips as one view; pictures keep the layout of decoding."""
-    frames = torch.from_numpy(np.stack([clip.video[number] for clip in clips]))
-    sound = np.zeros((len(clips), samples), np.float32)
-    for at, clip in enumerate(clips):
-        if clip.audio:
-            sound[at] = clip.audio[number]
-    return {"video": frames.permute(0, 4, 1, 2, 3), "audio": torch.from_numpy(sound)}
+    view: dict[str, Tensor] = {}
+    if all(clip.video for clip in clips):
+        frames = torch.from_numpy(np.stack([clip.video[number] for clip in clips]))
+        view["video"] = frames.permute(0, 4, 1, 2, 3)
+    if samples:
+        sound = np.zeros((len(clips), samples), np.float32)
+        for at, clip in enumerate(clips):
+            if clip.audio:
+                sound[at] = clip.audio[number]
+        view["audio"] = torch.from_numpy(sound)
+    return view

@@ -16,8 +16,8 @@ from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import load
 from earsight.corpus.manifest import read
 from earsight.corpus.sources import Files, Source
-from earsight.corpus.split import assign, usable
-from earsight.encoders.pair import Pair, build_pair
+from earsight.corpus.split import Task, assign, usable
+from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.distributed import ALONE, Ranks
@@ -45,9 +45,16 @@ class Data:
     source: Source
 
 
+def task_of(config: RunConfig) -> Task:
+    """What a run needs of an instance: pictures and sound, or the modality that its method has."""
+    task: Task = getattr(config.method, "modality", "audio-visual")
+    return task
+
+
 def open_data(
     config: RunConfig,
     *,
+    task: Task | None = None,
     learning: bool = True,
     once: bool = False,
     progress: Progress | None = None,
@@ -56,6 +63,7 @@ def open_data(
 
     Args:
         config: the run's settings.
+        task: what is needed of an instance; None for what the run's method needs.
         learning: leave out instances that the method cannot learn from, for want of a label.
         once: clips are read only once, so it is not worth while to fill memory with them.
         progress: told of clips decoded into the cache.
@@ -70,13 +78,10 @@ def open_data(
         corpus,
         audio_missing=config.data.audio_missing,
         keep_duplicates=config.data.keep_duplicates,
+        task=task or task_of(config),
     )
     if not chosen.mask.any():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in chosen.left_out.items())
-        raise ValueError(
-            f"{config.data.corpus}: no clip can be used ({reasons or 'it is empty'}); "
-            "scan a folder of videos with sound"
-        )
+        raise ValueError(_unusable(config, task or task_of(config), chosen.left_out))
     split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
     target = target_of(config) if learning else None
     train, left_out = _learnable(config, instances(corpus, split.train), target)
@@ -88,6 +93,17 @@ def open_data(
         left_out={**chosen.left_out, **left_out},
         split=split.source,
         source=_open_source(config, both, once, progress),
+    )
+
+
+_WANTED = {"audio-visual": "videos with sound", "video": "videos", "audio": "sounds"}
+
+
+def _unusable(config: RunConfig, task: Task, left_out: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return (
+        f"{config.data.corpus}: no clip can be used ({reasons or 'it is empty'}); scan a folder of "
+        f"{_WANTED[task]}"
     )
 
 
@@ -176,9 +192,16 @@ def build_parts(
     )
 
 
-def clip_settings(config: RunConfig) -> ClipSettings:
-    """What a clip is in this run."""
-    return ClipSettings(video=config.video, audio=config.audio, data=config.data, seed=config.seed)
+def clip_settings(config: RunConfig, task: Task | None = None) -> ClipSettings:
+    """What a clip is in this run, for what its method needs or for another task."""
+    wanted = task or task_of(config)
+    return ClipSettings(
+        video=config.video,
+        audio=config.audio,
+        data=config.data,
+        seed=config.seed,
+        modalities=MODALITIES if wanted == "audio-visual" else (wanted,),
+    )
 
 
 def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
@@ -191,12 +214,16 @@ def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
 def fit_inputs(config: RunConfig, data: Data, workers: int) -> Inputs:
     """Inputs with the mean and deviation per frequency of a sample of the training instances.
 
+    Where a method of pictures alone learns from films without sound, there are no statistics.
+
     Raises:
         ValueError: no instance has sound.
     """
+    if task_of(config) == "video" and not data.train.has_audio.any():
+        return blank_inputs(config)
     rows = statistics_rows(data.train, config.seed)
-    # Pictures are not needed: the smallest that can be asked for.
-    settings = replace(clip_settings(config), video=replace(config.video, frames=1, size=8))
+    # One frame, for that is how long a clip is then: it may begin anywhere.
+    settings = replace(clip_settings(config, "audio"), video=replace(config.video, frames=1))
     clips = EvaluationClips(
         data.train, settings, rows=rows, batch=_STATISTICS_BATCH, clips=1, source=data.source
     )
