@@ -276,9 +276,7 @@ def _collate(
         views=tuple(source.view(view, clips, samples) for view in range(views)),
         row=torch.from_numpy(row.copy()),
         index=torch.from_numpy(index.copy()),
-        start=torch.tensor(
-            [(r.video or r.audio)[0].start for r in requests], dtype=torch.float64
-        ),
+        start=torch.tensor([(r.video or r.audio)[0].start for r in requests], dtype=torch.float64),
         has_audio=torch.from_numpy(has_audio.copy()),
         failures=tuple(failures),
     )
