@@ -40,6 +40,7 @@ from earsight.evaluation.run import (
     load_run,
     make_evaluator,
 )
+from earsight.evaluation.tasks import evaluate_tasks
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
 from earsight.studies.design import read_design
@@ -265,7 +266,7 @@ def _online(
     def evaluate_epoch(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
         encoder = Encoder(model=parts.model, method=parts.method)
-        figures = as_metrics(evaluator.rows(config.evaluation.tasks, [encoder]))
+        figures = as_metrics(evaluate_tasks(evaluator, config.evaluation.tasks, [encoder]))
         log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
         return figures
 

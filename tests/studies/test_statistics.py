@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from earsight.evaluation.repeats import estimate
 from earsight.studies.statistics import (
     compare_equal,
     compare_greater,
     detectable_effect,
-    estimate,
     holm,
     verdicts,
 )

@@ -345,6 +345,8 @@ class EvaluationConfig:
         probe_samples: most training instances whose features the probes are fitted on.
         blocks: features that `earsight evaluate probe` classifies, ``pooled`` and blocks by
             number; while training, always the pooled ones alone.
+        svm_layer: features of single clips that `earsight evaluate svm` classifies: the last
+            activation before pooling, ``flat``, or ``pooled``.
         positives: most similar clips that `earsight evaluate agreement` looks at.
         negatives: most training clips that `earsight evaluate negatives` encodes.
     """
@@ -362,6 +364,7 @@ class EvaluationConfig:
     labels: tuple[str, ...] = ()
     probe_samples: int = 2000
     blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ("pooled", 1, 2, 3, 4)
+    svm_layer: Literal["flat", "pooled"] = "flat"
     positives: int = 32
     negatives: int = 2000
 

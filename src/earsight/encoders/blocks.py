@@ -1,6 +1,6 @@
 """The activations of an encoder's four blocks, pooled to grids of cells (methods.md §8)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from torch.nn import functional as F
 GRIDS = {1: 12, 2: 8, 3: 6, 4: 4}
 """Block to the side of its square grid of cells."""
 
+FLAT = 0
+"""In place of a block's number: the last activation as it is, not pooled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
@@ -16,7 +19,8 @@ class Encoded:
 
     Attributes:
         pooled: ``(B, dim)``, the encoder's output.
-        blocks: block to its flattened grid ``(B, channels · cells)``.
+        blocks: block to its flattened grid ``(B, channels · cells)``, or ``FLAT`` to the whole
+            last activation.
     """
 
     pooled: Tensor
@@ -37,7 +41,7 @@ def encode(encoder: nn.Module, x: Tensor, blocks: Collection[int] = ()) -> Encod
     Args:
         encoder: of clips or of spectrograms.
         x: its input.
-        blocks: from 1 to 4; for an encoder without blocks, none are given.
+        blocks: from 1 to 4, or ``FLAT``; for an encoder without blocks, none are given.
     """
     if not blocks or not has_blocks(encoder):
         return Encoded(pooled=encoder(x), blocks={})
@@ -45,8 +49,14 @@ def encode(encoder: nn.Module, x: Tensor, blocks: Collection[int] = ()) -> Encod
     pool = getattr(encoder, "pool", None)
     return Encoded(
         pooled=encoder(x) if pool is None else pool(activations[-1]),
-        blocks={block: pool_block(activations[block - 1], block) for block in blocks},
+        blocks={block: _flattened(activations, block) for block in blocks},
     )
+
+
+def _flattened(activations: Sequence[Tensor], block: int) -> Tensor:
+    if block == FLAT:
+        return activations[-1].flatten(1)
+    return pool_block(activations[block - 1], block)
 
 
 def pool_block(activation: Tensor, block: int) -> Tensor:

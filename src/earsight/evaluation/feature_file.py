@@ -22,10 +22,10 @@ from torch import Tensor
 from earsight.config import RunConfig, as_tree
 from earsight.corpus.instances import Instances
 from earsight.encoders.blocks import has_blocks
-from earsight.evaluation.features import Encoder, Features, pack, unpack
+from earsight.evaluation.features import Encoder, Features, Wanted, pack, unpack
 from earsight.transforms.inputs import Inputs
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of a file of features, part of its name's digest."""
 
 _FACTS = {"path", "group", "labels", "vocabulary"}
@@ -38,7 +38,8 @@ def feature_path(
     config: RunConfig,
     instances: Instances,
     rows: NDArray[np.int64],
-    clips: int,
+    modalities: Collection[str],
+    wanted: Wanted,
 ) -> Path:
     """Where the features of these instances by this encoder are kept.
 
@@ -49,13 +50,14 @@ def feature_path(
         config: the run's settings.
         instances: ``n`` of them.
         rows: ``(n,)`` the rows by which the run knows them.
-        clips: clips taken of each.
+        modalities: those that are encoded.
+        wanted: what is taken of each; the file may lack some blocks.
     """
     tree = as_tree(config)
     state = inputs.state()
     settings = {
         "schema": SCHEMA,
-        "clips": clips,
+        "taken": [wanted.clips, wanted.mean, wanted.embed, *sorted(modalities)],
         "inputs": state["settings"],
         "method": tree["method"],
         "encoders": [tree["video_encoder"], tree["audio_encoder"]],
@@ -79,7 +81,9 @@ def _add_tensors(digest: "hashlib.blake2b", tensors: Iterable[tuple[str, Tensor]
         digest.update(plain.numpy().tobytes())
 
 
-def read_features(path: Path, encoder: Encoder, blocks: Collection[int]) -> Features | None:
+def read_features(
+    path: Path, encoder: Encoder, modalities: Collection[str], blocks: Collection[int]
+) -> Features | None:
     """What a file holds of the blocks wanted, and all else; None where it lacks some or is not.
 
     Raises:
@@ -87,8 +91,9 @@ def read_features(path: Path, encoder: Encoder, blocks: Collection[int]) -> Feat
     """
     if not path.exists():
         return None
-    wanted = {f"pooled.{name}" for name in encoder.model.encoders}
-    with_blocks = [name for name, module in encoder.model.encoders.items() if has_blocks(module)]
+    encoders = {n: x for n, x in encoder.model.encoders.items() if n in modalities}
+    wanted = {f"pooled.{name}" for name in encoders}
+    with_blocks = [name for name, module in encoders.items() if has_blocks(module)]
     wanted |= {f"block.{name}.{block}" for name in with_blocks for block in blocks}
     try:
         with safe_open(path, framework="pt") as file:

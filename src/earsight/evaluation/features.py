@@ -1,7 +1,8 @@
 """Features of instances: decoded once, passed through several models, averaged over clips."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class Encoder:
 class Features:
     """Features of ``n`` instances, averaged over clips.
 
+    Where single clips were asked for, all have a dimension of clips after the first.
+
     Attributes:
         row: ``(n,)`` rows, in the order in which they were read.
         pooled: per modality ``(n, dim)`` float32, before any head.
@@ -43,6 +46,37 @@ class Features:
     embedding: Mapping[str, Tensor]
     blocks: Mapping[str, Mapping[int, Tensor]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+
+    def take(self, at: Tensor, row: Tensor) -> Self:
+        """The features at places ``at (m,)``, named by ``row (m,)``."""
+        blocks = {
+            name: {number: x[at] for number, x in each.items()}
+            for name, each in self.blocks.items()
+        }
+        return replace(
+            self,
+            row=row,
+            pooled={name: x[at] for name, x in self.pooled.items()},
+            embedding={name: x[at] for name, x in self.embedding.items()},
+            blocks=blocks,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is taken of each instance.
+
+    Attributes:
+        clips: evenly spaced clips.
+        blocks: blocks to take the activations of, from encoders that have them.
+        embed: have the methods embed too; False for what stands before the heads alone.
+        mean: average over clips; False to keep each.
+    """
+
+    clips: int = 1
+    blocks: tuple[int, ...] = ()
+    embed: bool = True
+    mean: bool = True
 
 
 class KnownFeatures(nn.Module):
@@ -74,9 +108,7 @@ def extract(
     inputs: Inputs,
     batches: Iterator[Batch],
     device: torch.device,
-    blocks: Collection[int] = (),
-    *,
-    embed: bool = True,
+    wanted: Wanted,
 ) -> list[Features]:
     """Features by each encoder, from one pass over the batches (views are clips).
 
@@ -87,8 +119,7 @@ def extract(
         inputs: transforms.
         batches: of instances.
         device: where the encoders are.
-        blocks: blocks to take the activations of, from encoders that have them.
-        embed: have the methods embed too; False for what stands before the heads alone.
+        wanted: what is taken of them.
 
     Raises:
         ValueError: nothing could be read.
@@ -106,7 +137,7 @@ def extract(
         moved = batch.to(device)
         views = [inputs.prepare(view, training=False) for view in moved.views]
         for encoder, parts in zip(encoders, collected, strict=True):
-            parts.append(_batch_features(encoder, views, blocks, embed))
+            parts.append(_batch_features(encoder, views, wanted))
     if not rows:
         raise ValueError(
             "no clip could be read for the evaluation; scan the sources again, so that what is "
@@ -116,28 +147,23 @@ def extract(
     return [unpack(row, _joined(parts), tuple(failures)) for parts in collected]
 
 
-def _batch_features(
-    encoder: Encoder, views: Sequence[View], blocks: Collection[int], embed: bool
-) -> dict[str, Tensor]:
-    """The means over the views, by flat names, on the CPU."""
-    per_view = [_view_features(encoder, view, blocks, embed) for view in views]
-    mean = {
-        name: torch.stack([features[name] for features in per_view]).mean(0) for name in per_view[0]
-    }
-    return {name: _stored(name, value).cpu() for name, value in mean.items()}
+def _batch_features(encoder: Encoder, views: Sequence[View], wanted: Wanted) -> dict[str, Tensor]:
+    """What the views give, averaged if that is wanted, by flat names, on the CPU."""
+    per_view = [_view_features(encoder, view, wanted) for view in views]
+    stacked = {name: torch.stack([one[name] for one in per_view], dim=1) for name in per_view[0]}
+    taken = {name: x.mean(dim=1) if wanted.mean else x for name, x in stacked.items()}
+    return {name: _stored(name, x).cpu() for name, x in taken.items()}
 
 
-def _view_features(
-    encoder: Encoder, view: View, blocks: Collection[int], embed: bool
-) -> dict[str, Tensor]:
+def _view_features(encoder: Encoder, view: View, wanted: Wanted) -> dict[str, Tensor]:
     encoded = {
-        name: encode(module, view[name], blocks)
+        name: encode(module, view[name], wanted.blocks)
         for name, module in encoder.model.encoders.items()
         if name in view
     }
     pooled = {name: one.pooled for name, one in encoded.items()}
     flat = {f"pooled.{name}": value.float() for name, value in pooled.items()}
-    if embed:
+    if wanted.embed:
         known = KnownFeatures(encoder.model, view, pooled)
         for name, value in encoder.method.embed(known, view).items():
             flat[f"embedding.{name}"] = normalize(value.float(), dim=1)
@@ -148,7 +174,7 @@ def _view_features(
 
 def _stored(name: str, value: Tensor) -> Tensor:
     if name.startswith("embedding."):
-        return normalize(value, dim=1)
+        return normalize(value, dim=-1)
     return value.half() if name.startswith("block.") else value
 
 

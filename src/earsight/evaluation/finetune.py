@@ -13,6 +13,7 @@ from pathlib import Path
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
 from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from earsight.evaluation.run import Progress, load_run, make_evaluator, with_corpus
+from earsight.evaluation.tasks import evaluate_tasks
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.setup import open_data
 from earsight.training.targets import with_classes
@@ -107,7 +108,7 @@ def finetune_result(
     data = open_data(config, once=True)
     notes: list[str] = []
     evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
-    rows = evaluator.rows(("classify",), [loaded.encoder])
+    rows = evaluate_tasks(evaluator, ("classify",), [loaded.encoder])
     start = f"the encoders of {run.name}" if config.start else "a random initialisation"
     evaluation = Evaluation(
         name=f"finetune-{folder.name}",

@@ -11,6 +11,12 @@ LOWER_IS_BETTER = ("median_rank", "mean_log_rank", "alignment", "uniformity")
 POOLED = "pooled"
 """The block's name where the encoder's output is classified."""
 
+FLATTENED = "flat"
+"""The block's name where the last activation is classified as it is, not pooled."""
+
+SPREAD = ("_deviation", "_low", "_high")
+"""What is added to a metric's name for its deviation over repeats and the mean's interval."""
+
 PRECISION = "precision@"
 """What metrics begin with that say how many of so many positives are right."""
 
@@ -41,14 +47,14 @@ class Row:
     """One number of an evaluation.
 
     Attributes:
-        task: ``probe``, ``knn``, ``retrieve``, ``geometry``, ``classify``, ``finetune``,
+        task: ``probe``, ``knn``, ``svm``, ``retrieve``, ``geometry``, ``classify``, ``finetune``,
             ``agreement``, ``memory``, or of negatives ``unique``, ``gradient_norm``,
             ``pseudo_posterior`` and ``pretext``.
         modality: ``video`` or ``audio``, or a direction, from query to gallery: ``video-audio``;
             of agreement, its criterion.
         label: the label column that is classified; None where no labels are used.
-        block: which features of the encoder are classified, ``pooled`` or the number of a block;
-            None where there is no such choice.
+        block: which features of the encoder are classified, ``pooled``, ``flat`` or the number of
+            a block; None where there is no such choice.
         metric: such as ``accuracy``, ``R@1`` or ``median_rank``.
         value: of the evaluated weights; shares lie between 0 and 1.
         chance: of guessing; None where guessing means nothing.
@@ -117,14 +123,16 @@ def as_metrics(rows: Iterable[Row]) -> dict[str, float]:
 
 def is_block(row: Row) -> bool:
     """Whether a row is of a numbered block of an encoder, not of its pooled features."""
-    return row.block not in (None, POOLED)
+    return row.block not in (None, POOLED, FLATTENED)
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of the samples, between 0 and 1."""
     if metric.startswith(("R@", PRECISION)):
         return True
-    return metric in ("accuracy", "accuracy_deviation", "Sample@1", "Clip@1")
+    for end in SPREAD:
+        metric = metric.removesuffix(end)
+    return metric in ("accuracy", "Sample@1", "Clip@1", "mAP")
 
 
 def format_value(metric: str, value: float | None) -> str:

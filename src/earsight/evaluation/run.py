@@ -1,18 +1,25 @@
 """Evaluation of a finished run: its encoders, its held-out clips, the file that it leaves."""
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
-from earsight.corpus.instances import Instances
+from earsight.corpus.instances import Instances, instances
+from earsight.corpus.manifest import read
+from earsight.corpus.split import Task, folds_of
 from earsight.evaluation.features import Encoder, Features
 from earsight.evaluation.labels import choose_labels
-from earsight.evaluation.protocol import Evaluator
+from earsight.evaluation.protocol import Evaluator, Shared, sample_rows
+from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
+from earsight.evaluation.tasks import evaluate_tasks
 from earsight.training.devices import (
     choose_device,
     describe_machine,
@@ -21,7 +28,7 @@ from earsight.training.devices import (
 )
 from earsight.training.origin import Origin, read_origin
 from earsight.training.run_folder import load_encoders, read_config
-from earsight.training.setup import Data, build_method, build_model, open_data
+from earsight.training.setup import Data, build_method, build_model, open_data, task_of
 from earsight.transforms.inputs import Inputs
 
 Progress = Callable[[int, int], None]
@@ -30,17 +37,29 @@ _CLASSIFIED = (
     "{clips} evenly spaced clips averaged; fitted on at most {probe_samples} training instances."
 )
 
+TASK_OF: Mapping[str, Task] = {"video": "video", "audio": "audio"}
+"""Modality to what is needed of an instance to evaluate it alone."""
+
 PROTOCOLS = {
     "retrieve": (
         "Cross-modal retrieval of held-out clips in a fixed gallery of at most {gallery}, one "
         "centre clip each, within the spaces that the method trains to agree; of both directions "
-        "together, the mean log-rank and its deviation if pairs were matched at random."
+        "together, the mean log-rank and its deviation if pairs were matched at random. By label, "
+        "retrieval of training instances (at most {probe_samples}) of the same class by held-out "
+        "ones, {clips} evenly spaced clips averaged: within a modality by pooled features before "
+        "any head, across by the spaces' embeddings; equals in random order."
     ),
     "knn": f"Cosine kNN (k = 20) on pooled encoder features before any head, {_CLASSIFIED}",
     "probe": (
         "Multinomial logistic regression on standardised encoder features before any head: pooled, "
         "or the activations of blocks max-pooled to grids (12×12, 8×8, 6×6 and 4×4 cells for "
         f"blocks 1 to 4); C chosen on a tenth of the training split; {_CLASSIFIED}"
+    ),
+    "svm": (
+        "One-vs-all linear SVMs (squared hinge loss) on standardised features of single clips, "
+        "{svm_layer} ({clips} evenly spaced of an instance, all of which train); C chosen on a "
+        "tenth of the training split. Clip@1 scores single clips, Sample@1 the mean of an "
+        "instance's scores. Fitted on at most {probe_samples} training instances."
     ),
     "classify": (
         "The run's own classifier on held-out clips: Clip@1 scores single clips, Sample@1 the mean "
@@ -96,6 +115,7 @@ def make_evaluator(
     data: Data,
     inputs: Inputs,
     *,
+    task: Task | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Evaluator:
@@ -107,6 +127,7 @@ def make_evaluator(
         inputs=inputs,
         device=choose_device(config.device),
         workers=worker_count(config),
+        task=task or task_of(config),
         progress=progress,
         tell=tell,
     )
@@ -118,6 +139,9 @@ def evaluate(
     *,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
+    modality: str | None = None,
+    folds: Sequence[int] | Literal["all"] = (),
+    seeds: int = 1,
     baseline: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -128,10 +152,15 @@ def evaluate(
 
     Args:
         run: the run folder.
-        task: ``retrieve`` (with the geometry of the embedding), ``knn``, ``probe``, or, for a
-            supervised run, ``classify``.
+        task: ``retrieve`` (with the geometry of the embedding), ``knn``, ``probe``, ``svm``, or,
+            for a supervised run, ``classify``.
         corpus: another corpus than the run's.
         settings: ``evaluation.`` and ``data.`` settings to change.
+        modality: ``video`` or ``audio`` to evaluate that encoder alone, also on files without the
+            other modality; None for what the run learned from.
+        folds: official folds to take in turn, or all; empty for the split of the manifest.
+        seeds: how often, from the run's seed on: of what is drawn, and of the random
+            initialisation.
         baseline: measure the random initialisation too (not of a classifier).
         progress: told of decoded batches.
 
@@ -140,7 +169,8 @@ def evaluate(
     """
     if task not in PROTOCOLS:
         raise ValueError(
-            f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)} or finetune"
+            f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)}, memory, agreement, "
+            "negatives or finetune"
         )
     began = time.monotonic()
     device = choose_device(read_config(run).device)
@@ -149,28 +179,25 @@ def evaluate(
     if not config.data.corpus:
         raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")
     prepare_machine(config)
-    encoders = [loaded.encoder]
-    if baseline and task != "classify":
-        encoders.append(random_encoder(config, device))
+    wanted = task_named(modality, loaded.encoder) or task_of(config)
     notes: list[str] = []
-    evaluator = replace(
-        make_evaluator(
-            config,
-            open_data(config, learning=False, once=True),
-            loaded.inputs,
-            progress=progress,
-            tell=notes.append,
-        ),
-        blocks=config.evaluation.blocks,
-        cache=run / "evaluation" / "features",
-    )
-    rows = evaluator.rows(_TASKS.get(task, (task,)), encoders)
+    evaluators = [
+        replace(one, blocks=config.evaluation.blocks, cache=run / "evaluation" / "features")
+        for one in _evaluators(config, loaded.inputs, wanted, folds, progress, notes.append)
+    ]
+    repeats = []
+    for number in range(seeds):
+        encoders = [loaded.encoder]
+        if baseline and task != "classify":
+            encoders.append(random_encoder(replace(config, seed=config.seed + number), device))
+        repeats += [_repeat(evaluator, task, encoders, number) for evaluator in evaluators]
+    rows = combine(repeats)
     if not any(row.task == task for row in rows):
         raise ValueError(_NOTHING[task])
-    left_out = str(evaluator.labels) if task in ("knn", "probe") else ""
+    left_out = str(evaluators[0].labels) if task in ("knn", "probe", "svm") else ""
     evaluation = Evaluation(
-        name=task,
-        protocol=PROTOCOLS[task].format(**vars(config.evaluation)),
+        name=evaluation_name(task, loaded.config, config, modality),
+        protocol=PROTOCOLS[task].format(**vars(config.evaluation)) + spread_text(repeats),
         seed=config.seed,
         corpus=config.data.corpus,
         weights=_weights(run, loaded),
@@ -178,12 +205,109 @@ def evaluate(
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(device),
-            "notes": [note for note in (left_out, *notes) if note],
+            "notes": [*dict.fromkeys(note for note in (left_out, *notes) if note)],
             "notices": list(loaded.origin.notices) if loaded.origin else [],
+            "protocol": protocol_facts(config, task, repeats, len(evaluators[0].data.train)),
+            "repeats": repeats_tree(repeats),
         },
     )
     write_evaluation(run, evaluation)
     return evaluation
+
+
+def task_named(modality: str | None, encoder: Encoder) -> Task | None:
+    """The task of one modality, or None.
+
+    Raises:
+        ValueError: there is no such modality, or the run has no encoder of it.
+    """
+    known = encoder.model.encoders
+    if modality is not None and modality not in known:
+        raise ValueError(
+            f"modality: {modality!r} is none of this run, which has {', '.join(known)}"
+        )
+    return TASK_OF[modality] if modality else None
+
+
+def _evaluators(
+    config: RunConfig,
+    inputs: Inputs,
+    task: Task,
+    folds: Sequence[int] | Literal["all"],
+    progress: Progress | None,
+    tell: Callable[[str], None],
+) -> list[Evaluator]:
+    """One for each fold; what several share is decoded once."""
+    made = []
+    for fold in chosen_folds(config, folds) or (config.data.fold,):
+        own = replace(config, data=replace(config.data, fold=fold))
+        data = open_data(own, task=task, learning=False, once=True)
+        made.append(make_evaluator(own, data, inputs, task=task, progress=progress, tell=tell))
+    if len(made) == 1:
+        return made
+    keys = [one.data.held_out.key for one in made]
+    keys += [
+        one.data.train.key[sample_rows(one.data.train, config.evaluation.probe_samples)]
+        for one in made
+    ]
+    corpus = read(Path(config.data.corpus))
+    pool = instances(corpus, np.isin(corpus.column("key"), np.concatenate(keys)))
+    shared: Shared = {}
+    return [replace(one, pool=pool, shared=shared) for one in made]
+
+
+def _repeat(evaluator: Evaluator, task: str, encoders: Sequence[Encoder], number: int) -> Repeat:
+    seed = evaluator.config.seed + number
+    own = replace(evaluator, config=replace(evaluator.config, seed=seed))
+    rows = evaluate_tasks(own, _TASKS.get(task, (task,)), encoders)
+    return Repeat(seed=seed, fold=evaluator.config.data.fold, rows=tuple(rows))
+
+
+def chosen_folds(config: RunConfig, folds: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
+    """The folds to take in turn; none for the split of the manifest.
+
+    Raises:
+        ValueError: the corpus has no folds, or not these.
+    """
+    known = folds_of(read(Path(config.data.corpus))) if folds else ()
+    if not folds:
+        return ()
+    if not known:
+        raise ValueError(
+            f"folds: {config.data.corpus} has no folds; scan a data set that has, by --layout, or "
+            "with a label column `fold`"
+        )
+    wanted = known if folds == "all" else tuple(int(fold) for fold in folds)
+    if strange := [fold for fold in wanted if fold not in known]:
+        raise ValueError(
+            f"folds: {config.data.corpus} has no fold {strange[0]}; it has "
+            f"{', '.join(map(str, known))}"
+        )
+    return wanted
+
+
+def evaluation_name(task: str, before: RunConfig, config: RunConfig, modality: str | None) -> str:
+    """What an evaluation's file is called: by its task, and by what is not the run's own."""
+    parts = [task, *([modality] if modality else [])]
+    if config.data.corpus != before.data.corpus:
+        parts.append(re.sub(r"[^\w-]", "_", Path(config.data.corpus).stem))
+    return "-".join(parts)
+
+
+def protocol_facts(
+    config: RunConfig, task: str, repeats: Sequence[Repeat], instances: int
+) -> dict[str, object]:
+    """What tells one evaluation's figures from another's, as plain data."""
+    return {
+        "task": task,
+        "data": read(Path(config.data.corpus)).settings.layout,
+        "folds": sorted({repeat.fold for repeat in repeats if repeat.fold}),
+        "seeds": sorted({repeat.seed for repeat in repeats}),
+        "clips": config.evaluation.clips,
+        "frames": config.video.frames,
+        "size": config.video.size,
+        "instances": instances,
+    }
 
 
 def _weights(run: Path, loaded: Loaded) -> str:
@@ -224,12 +348,16 @@ def with_corpus(tree: Tree, corpus: Path | None) -> Tree:
     return merge(tree, {"data": {"corpus": str(corpus.resolve())}})
 
 
-_TASKS = {"retrieve": ("retrieve", "pairing", "geometry")}
+_TASKS = {"retrieve": ("retrieve", "pairing", "geometry", "classes")}
 """What an evaluation measures, where that is more than its name."""
 
 _NO_LABELS = "the corpus has no labels to classify by; scan it again with --labels"
 _NOTHING = {
-    "retrieve": "this method trains no space in which pictures and sounds can be compared",
+    "retrieve": (
+        "this method trains no space in which pictures and sounds can be compared, and the corpus "
+        "has no labels to retrieve by"
+    ),
+    "svm": _NO_LABELS,
     "knn": _NO_LABELS,
     "probe": _NO_LABELS,
     "classify": "this method has learned no classifier; only supervised runs have one",

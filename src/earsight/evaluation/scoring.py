@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from earsight.encoders.blocks import FLAT
+from earsight.evaluation.class_retrieval import retrieve_classes
 from earsight.evaluation.features import Features
 from earsight.evaluation.geometry import describe_geometry
 from earsight.evaluation.knn import KnnScores, knn
@@ -13,7 +15,8 @@ from earsight.evaluation.labels import LabelChoice
 from earsight.evaluation.logistic import Spectrum
 from earsight.evaluation.probe import ProbeScores, describe_features, probe
 from earsight.evaluation.retrieval import PooledScores, retrieve, retrieve_both_ways
-from earsight.evaluation.rows import POOLED, Row, make_rows
+from earsight.evaluation.rows import FLATTENED, POOLED, Row, make_rows
+from earsight.evaluation.svm import SvmScores, svm
 
 Space = tuple[str, str]
 Spaces = frozenset[Space]
@@ -84,10 +87,65 @@ def geometry_rows(
     return rows
 
 
+def class_retrieval_rows(
+    splits: tuple[Features, Features],
+    spaces: Spaces,
+    labels: LabelChoice,
+    *,
+    seed: int,
+    baseline: tuple[Features, Features] | None = None,
+) -> list[Row]:
+    """Retrieval of training clips of the same class by held-out ones, of every label column.
+
+    Within a modality by pooled features, across by the embeddings that the method compares.
+
+    Args:
+        splits: features of the training split, the gallery, and of the held-out split.
+        spaces: of the method.
+        labels: the columns, with codes of the two splits' rows.
+        seed: of the order of equal similarities.
+        baseline: the same two splits' features at the random initialisation.
+    """
+    gallery, query = splits
+    asked: list[tuple[str, Callable[[Features], torch.Tensor], Callable[[Features], torch.Tensor]]]
+    asked = [(f"{name}-{name}", _pooled(name), _pooled(name)) for name in gallery.pooled]
+    asked += [(f"{q}-{g}", _embedded(q), _embedded(g)) for q, g in sorted(spaces)]
+    rows: list[Row] = []
+    for direction, of_query, of_gallery in asked:
+        for name in labels.train:
+            known = torch.from_numpy(labels.train[name])
+            wanted = torch.from_numpy(labels.held_out[name])
+            scores, *before = (
+                retrieve_classes(
+                    of_query(queries),
+                    of_gallery(items),
+                    wanted[queries.row],
+                    known[items.row],
+                    seed=seed,
+                )
+                for items, queries in [(gallery, query), *([baseline] if baseline else [])]
+            )
+            rows += make_rows(
+                scores,
+                task="retrieve",
+                modality=direction,
+                label=name,
+                baseline=before[0] if before else None,
+            )
+    return rows
+
+
+def _pooled(name: str) -> Callable[[Features], torch.Tensor]:
+    return lambda features: features.pooled[name]
+
+
+def _embedded(name: str) -> Callable[[Features], torch.Tensor]:
+    return lambda features: features.embedding[name]
+
+
 def classification_rows(
     task: str,
-    fitted: Features,
-    tested: Features,
+    splits: tuple[Features, Features],
     labels: LabelChoice,
     *,
     blocks: Sequence[str | int],
@@ -96,21 +154,21 @@ def classification_rows(
     device: torch.device,
     baseline: tuple[Features, Features] | None = None,
 ) -> list[Row]:
-    """kNN (``knn``) or a linear probe (``probe``) of every label column, modality and block.
+    """A classifier of every label column, modality and block.
 
     Args:
-        task: ``knn`` or ``probe``.
-        fitted: features of the training split.
-        tested: features of the held-out split.
+        task: ``knn``, ``probe`` (logistic regression) or ``svm``.
+        splits: features of the training and of the held-out split; for ``svm`` of single clips.
         labels: the columns, with codes of the two splits' rows.
-        blocks: ``pooled`` and numbers of blocks; those that a modality lacks give no row.
+        blocks: ``pooled``, ``flat`` and numbers of blocks; those that a modality lacks give no row.
         groups: of the training split's rows: none stands on both sides when C is chosen.
         seed: decides the tenth of the training split on which the probe's C is chosen.
         device: where classifiers are fitted.
         baseline: the same two splits' features at the random initialisation.
     """
     rows: list[Row] = []
-    sides = [(fitted, tested), *([baseline] if baseline else [])]
+    fitted, tested = splits
+    sides = [splits, *([baseline] if baseline else [])]
     for modality, block in _described(fitted, blocks):
         pairs = [[_taken(one, modality, block).to(device) for one in side] for side in sides]
         shared = [describe_features(x) if task == "probe" else None for x, _ in pairs]
@@ -134,13 +192,17 @@ def _described(features: Features, blocks: Sequence[str | int]) -> Iterator[tupl
     """Modality and block of everything wanted that is there."""
     for modality in features.pooled:
         for block in blocks:
-            if block == POOLED or block in features.blocks.get(modality, {}):
+            number = FLAT if block == FLATTENED else block
+            if block == POOLED or number in features.blocks.get(modality, {}):
                 yield modality, str(block)
 
 
 def _taken(features: Features, modality: str, block: str) -> torch.Tensor:
     if block == POOLED:
         return features.pooled[modality]
+    if block == FLATTENED:
+        # Of single clips there are many: they stay as small as they are kept.
+        return features.blocks[modality][FLAT]
     return features.blocks[modality][int(block)].float()
 
 
@@ -150,7 +212,7 @@ def _classifier(
     tested: torch.Tensor,
     groups: NDArray[np.object_],
     seed: int,
-) -> Callable[[torch.Tensor, torch.Tensor, Spectrum | None], KnnScores | ProbeScores]:
+) -> Callable[[torch.Tensor, torch.Tensor, Spectrum | None], KnnScores | ProbeScores | SvmScores]:
     """A function of both splits' features; instances without the label are left out."""
     if fitted.ndim > 1:
         raise ValueError(
@@ -161,17 +223,13 @@ def _classifier(
 
     def classify(
         x: torch.Tensor, z: torch.Tensor, spectrum: Spectrum | None
-    ) -> KnnScores | ProbeScores:
+    ) -> KnnScores | ProbeScores | SvmScores:
+        sides = (x[known], fitted[known], z[asked], tested[asked])
         if task == "knn":
-            return knn(x[known], fitted[known], z[asked], tested[asked])
-        return probe(
-            x[known],
-            fitted[known],
-            z[asked],
-            tested[asked],
-            seed=seed,
-            groups=groups[known.numpy()],
-            spectrum=spectrum,
-        )
+            return knn(*sides)
+        own = groups[known.numpy()]
+        if task == "svm":
+            return svm(*sides, seed=seed, groups=own)
+        return probe(*sides, seed=seed, groups=own, spectrum=spectrum)
 
     return classify

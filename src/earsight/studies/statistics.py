@@ -11,48 +11,12 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, stats
 
-LEVEL = 0.05
-"""Of every test and of the 95 % intervals."""
+from earsight.evaluation.repeats import LEVEL, Estimate, estimate
+
 POWER = 0.8
 """Chance with which the smallest detectable effect would be found."""
 
 Verdict = Literal["holds", "does not", "undecided"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes:
-        n: seeds.
-        mean: over them.
-        std: sample deviation (n − 1 in the denominator); 0 for one seed.
-        low: lower end of the mean's 95 % interval (Student's t); None for one seed.
-        high: upper end; None for one seed.
-    """
-
-    n: int
-    mean: float
-    std: float
-    low: float | None
-    high: float | None
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, deviation and 95 % interval of one figure over seeds.
-
-    Raises:
-        ValueError: there are no values, or one is not finite.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise ValueError("an estimate needs one finite figure per seed")
-    mean, n = float(x.mean()), len(x)
-    if n == 1:
-        return Estimate(n=1, mean=mean, std=0.0, low=None, high=None)
-    std = float(x.std(ddof=1))
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * std / math.sqrt(n)
-    return Estimate(n=n, mean=mean, std=std, low=mean - half, high=mean + half)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,18 +10,16 @@ from typing import Any
 from pydantic import TypeAdapter
 from scipy import stats
 
+from earsight.evaluation.repeats import LEVEL, Estimate, estimate
 from earsight.evaluation.results import write_whole
 from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics
 from earsight.studies.design import Claim, Question, Report, questions, reports
 from earsight.studies.run import Plan
 from earsight.studies.stages import Outcome
 from earsight.studies.statistics import (
-    LEVEL,
     Comparison,
-    Estimate,
     compare_equal,
     compare_greater,
-    estimate,
     verdicts,
 )
 

@@ -1,7 +1,7 @@
 """A study's figures and verdicts as tables, plain or in Markdown."""
 
+from earsight.evaluation.repeats import Estimate
 from earsight.evaluation.rows import is_share
-from earsight.studies.statistics import Estimate
 from earsight.studies.summary import Figure, Finding, Summary
 
 Table = list[tuple[str, ...]]

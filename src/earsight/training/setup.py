@@ -194,14 +194,18 @@ def build_parts(
 
 def clip_settings(config: RunConfig, task: Task | None = None) -> ClipSettings:
     """What a clip is in this run, for what its method needs or for another task."""
-    wanted = task or task_of(config)
     return ClipSettings(
         video=config.video,
         audio=config.audio,
         data=config.data,
         seed=config.seed,
-        modalities=MODALITIES if wanted == "audio-visual" else (wanted,),
+        modalities=modalities_of(task or task_of(config)),
     )
+
+
+def modalities_of(task: Task) -> tuple[str, ...]:
+    """The modalities that a task reads."""
+    return MODALITIES if task == "audio-visual" else (task,)
 
 
 def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:

@@ -1,0 +1,177 @@
+"""What each evaluation measures: from a run's encoders to rows (methods.md §8).
+
+A task is a function of an evaluator and of encoders: those of the run and, if it is measured, the
+random initialisation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from earsight.encoders.blocks import FLAT, has_blocks
+from earsight.evaluation.classify import classify
+from earsight.evaluation.features import Encoder, Wanted
+from earsight.evaluation.protocol import Evaluator
+from earsight.evaluation.rows import FLATTENED, POOLED, Row, make_rows
+from earsight.evaluation.scoring import (
+    class_retrieval_rows,
+    classification_rows,
+    geometry_rows,
+    pairing_rows,
+    retrieval_rows,
+)
+from earsight.training.targets import class_codes, target_of
+
+Measure = Callable[[Evaluator, Sequence[Encoder]], list[Row]]
+
+GALLERY = ("retrieve", "pairing", "geometry")
+"""Tasks that look at one embedding of the fixed gallery of held-out clips."""
+
+
+def evaluate_tasks(
+    evaluator: Evaluator, tasks: Sequence[str], encoders: Sequence[Encoder]
+) -> list[Row]:
+    """Rows of the tasks for the first encoder, beside the second (a baseline) if given.
+
+    A task that these encoders or labels do not allow has no rows.
+
+    Args:
+        evaluator: of the run.
+        tasks: names in ``GALLERY`` and ``TASKS``.
+        encoders: to be measured.
+
+    Raises:
+        ValueError: nothing is held out, or a task cannot use what there is.
+    """
+    if not len(evaluator.data.held_out):
+        raise ValueError(
+            "no instance is held out; raise data.holdout, or name a test split in the labels"
+        )
+    rows = _in_gallery(evaluator, [task for task in tasks if task in GALLERY], encoders)
+    others = [task for task in tasks if task not in GALLERY]
+    return rows + [row for task in others for row in TASKS[task](evaluator, encoders)]
+
+
+def _in_gallery(
+    evaluator: Evaluator, tasks: Sequence[str], encoders: Sequence[Encoder]
+) -> list[Row]:
+    """Retrieval of pairs, and the embedding's geometry, in a fixed gallery."""
+    if not tasks or evaluator.task != "audio-visual":
+        return []
+    spaces = encoders[0].method.spaces
+    features = evaluator.gallery_features(encoders)
+    before = features[1] if len(features) > 1 else None
+    measures = {"retrieve": retrieval_rows, "pairing": pairing_rows, "geometry": geometry_rows}
+    return [row for task in tasks for row in measures[task](features[0], spaces, before)]
+
+
+def classes(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
+    """Retrieval of training clips of the same class by held-out ones."""
+    if not evaluator.labels.train:
+        return []
+    wanted = Wanted(clips=evaluator.config.evaluation.clips)
+    splits = evaluator.split_features(encoders, wanted)
+    return class_retrieval_rows(
+        splits[0],
+        encoders[0].method.spaces if evaluator.task == "audio-visual" else frozenset(),
+        evaluator.labels,
+        seed=evaluator.config.seed,
+        baseline=splits[1] if len(splits) > 1 else None,
+    )
+
+
+def knn(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
+    """Classes of the nearest neighbours, by pooled features."""
+    return _classified(evaluator, "knn", encoders, (POOLED,))
+
+
+def probe(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
+    """Logistic regression on pooled features and on blocks."""
+    return _classified(evaluator, "probe", encoders, evaluator.blocks)
+
+
+def svm(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
+    """One-vs-all linear SVMs on features of single clips."""
+    layer = evaluator.config.evaluation.svm_layer
+    return _classified(evaluator, "svm", encoders, (layer,))
+
+
+def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
+    """The classifier that a supervised run has learned, on the held-out clips."""
+    target, held_out = target_of(evaluator.config), evaluator.data.held_out
+    if target is None:
+        return []
+    codes = class_codes(held_out, target)
+    rows = np.flatnonzero(codes >= 0).astype(np.int64)
+    if not len(rows):
+        raise ValueError(
+            f"no held-out instance has a {target.label} that the classifier knows; evaluate on "
+            "a corpus with the labels that it was trained on"
+        )
+    if len(rows) < len(held_out):
+        evaluator.tell_of(
+            f"{len(held_out) - len(rows)} held-out instances left out: without a "
+            f"{target.label} that the classifier knows"
+        )
+    scores = classify(
+        encoders[0].model,
+        target.modality,
+        evaluator.inputs,
+        evaluator.batches(held_out, rows, evaluator.config.evaluation.clips),
+        torch.from_numpy(codes),
+        evaluator.device,
+    )
+    evaluator.tell_failures(scores.failures)
+    return make_rows(scores, task="classify", modality=target.modality, label=target.label)
+
+
+TASKS: Mapping[str, Measure] = {
+    "classes": classes,
+    "knn": knn,
+    "probe": probe,
+    "svm": svm,
+    "classify": classifier,
+}
+
+
+def _classified(
+    evaluator: Evaluator, task: str, encoders: Sequence[Encoder], taken: Sequence[str | int]
+) -> list[Row]:
+    if not evaluator.labels.train:
+        return []
+    clips = evaluator.config.evaluation.clips
+    wanted = Wanted(
+        clips=clips, blocks=_numbered(evaluator, encoders[0], taken), mean=task != "svm"
+    )
+    splits = evaluator.split_features(encoders, wanted)
+    return classification_rows(
+        task,
+        splits[0],
+        evaluator.labels,
+        blocks=taken,
+        groups=evaluator.data.train.group,
+        seed=evaluator.config.seed,
+        device=evaluator.device,
+        baseline=splits[1] if len(splits) > 1 else None,
+    )
+
+
+def _numbered(
+    evaluator: Evaluator, encoder: Encoder, taken: Sequence[str | int]
+) -> tuple[int, ...]:
+    """The blocks to take activations of; says which encoders have none."""
+    wanted = tuple(FLAT if one == FLATTENED else int(one) for one in taken if one != POOLED)
+    encoders = {n: x for n, x in encoder.model.encoders.items() if n in evaluator.modalities}
+    without = [name for name, module in encoders.items() if not has_blocks(module)]
+    if wanted and without:
+        evaluator.tell_of(
+            f"the encoder of {' and '.join(without)} gives out no blocks (it has no "
+            "forward_features), so that only its pooled features can be classified"
+        )
+    if POOLED not in taken and len(without) == len(encoders):
+        raise ValueError(
+            "these encoders give out no blocks; take pooled features (evaluation.blocks, or of an "
+            "SVM evaluation.svm_layer)"
+        )
+    return wanted
