@@ -13,7 +13,10 @@ from earsight.corpus.keys import normal_path
 _VIDEO = "3g2 3gp asf avi f4v flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _AUDIO = "aac aif aiff amr au caf flac m4a mka mp2 mp3 oga ogg opus wav wma"
 
-EXTENSIONS = frozenset(_VIDEO.split() + _AUDIO.split())
+VIDEO_EXTENSIONS = frozenset(_VIDEO.split())
+"""Extensions of files that hold pictures, in lower case."""
+
+EXTENSIONS = VIDEO_EXTENSIONS | frozenset(_AUDIO.split())
 """Extensions of media files, in lower case."""
 
 _NAME = re.compile(r"[\w-][\w.-]*")
@@ -91,7 +94,19 @@ def parse_source(text: str) -> Source:
 
 
 def discover(sources: Sequence[str]) -> Discovery:
-    """Find media files by extension, recursively.
+    """Find media files, of which there must be some; see :func:`find_media`.
+
+    Raises:
+        ValueError: as there, or no media file was found.
+    """
+    discovery = find_media(sources)
+    if not discovery.files:
+        raise ValueError(_nothing([parse_source(text) for text in sources], discovery.skipped))
+    return discovery
+
+
+def find_media(sources: Sequence[str]) -> Discovery:
+    """Find media files by extension, recursively; perhaps none.
 
     Links are followed, but no folder is entered twice; hidden files and folders are passed over.
     A source that is a file is taken whatever its extension.
@@ -100,8 +115,8 @@ def discover(sources: Sequence[str]) -> Discovery:
         sources: each ``DIR``, ``FILE`` or ``name=DIR``.
 
     Raises:
-        ValueError: a source does not exist, no media file was found, or two files have the same
-            path relative to the roots of their sources.
+        ValueError: a source does not exist, or two files have the same path relative to the roots
+            of their sources.
     """
     parsed = [parse_source(text) for text in sources]
     roots: dict[str, str] = {}
@@ -115,8 +130,6 @@ def discover(sources: Sequence[str]) -> Discovery:
         for relative, size, mtime_ns in entries:
             path = prefix_of(root) + relative
             _add(found, Found(path, root, size, mtime_ns), absolute_path(path, root, folder))
-    if not found:
-        raise ValueError(_nothing(parsed, skipped))
     files = [found[path][0] for path in sorted(found)]
     used = {file.root for file in files}
     return Discovery(

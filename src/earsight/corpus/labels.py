@@ -68,7 +68,7 @@ def read_labels(path: Path) -> Labels:
     named = [lower.index(name) for name in (*PATH_NAMES, KEY_NAME) if name in lower]
     at = named[0] if named else 0
     by_key = lower[at] == KEY_NAME
-    names = [row[at].lower() if by_key else _normal(row[at]) for row in rows]
+    names = [row[at].lower() if by_key else path_of(row[at]) for row in rows]
     _check_names(names, lines, path)
     columns = {}
     for number, name in enumerate(header):
@@ -135,7 +135,8 @@ def _check_names(names: Sequence[str], lines: Sequence[int], path: Path) -> None
         seen[name] = line
 
 
-def _normal(path: str) -> str:
+def path_of(path: str) -> str:
+    """A path as labels and files are compared by: normal, with ``/`` for each backslash."""
     return normal_path(path.replace("\\", "/"))
 
 
@@ -151,7 +152,7 @@ def match_files(labels: Labels, paths: Sequence[str]) -> Match:
     """
     assert not labels.by_key
     where = {name: number for number, name in enumerate(labels.names)}
-    full = [_normal(path) for path in paths]
+    full = [path_of(path) for path in paths]
     line = [where.get(path, where.get(_stem(path), -1)) for path in full]
     match = _matched(labels, line)
     if paths and len(match.unmatched) == len(labels.names):
