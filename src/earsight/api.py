@@ -22,6 +22,7 @@ from earsight.config import (
     read_yaml,
 )
 from earsight.corpus.av_digits import AvDigits, render_av_digits
+from earsight.corpus.layouts import LayoutOptions, read_layout
 from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
@@ -150,20 +151,52 @@ def run_config(
 
 
 def scan(
-    sources: Sequence[str], output: Path, *, segment: str | float | None = None, **options: Any
+    sources: Sequence[str],
+    output: Path,
+    *,
+    segment: str | float | None = None,
+    layout: str | None = None,
+    root: Path | None = None,
+    layout_options: LayoutOptions | None = None,
+    **options: Any,
 ) -> ScanReport:
     """Scan media into a manifest; see :func:`earsight.corpus.scan.scan`.
 
     Args:
-        sources: folders or files, each perhaps ``name=PATH``.
+        sources: folders or files, each perhaps ``name=PATH``; none with a layout.
         output: the manifest.
         segment: seconds, or text such as ``10s``.
+        layout: a known data set, which brings labels and official splits.
+        root: folder of its lists and media.
+        layout_options: what some layouts can be told.
         options: the other arguments of that function.
 
     Raises:
         ValueError: a source or an option cannot be used, or nothing was found.
     """
-    return scan_media(sources, output, segment=seconds_of(segment), **options)
+    if layout is None or root is None or sources:
+        _check_sources(sources, layout, root, layout_options)
+        return scan_media(sources, output, segment=seconds_of(segment), **options)
+    listing = read_layout(layout, root, layout_options)
+    return scan_media([str(root)], output, segment=seconds_of(segment), listing=listing, **options)
+
+
+def _check_sources(
+    sources: Sequence[str], layout: str | None, root: Path | None, given: LayoutOptions | None
+) -> None:
+    """Either sources alone, or a layout and its root."""
+    if layout is None and root is None and sources:
+        if given not in {None, LayoutOptions()}:
+            raise ValueError("classes, draw, seed and ancestors have no effect without a layout")
+        return
+    if layout is None and root is None:
+        raise ValueError("nothing to scan; give folders, or a layout and its root")
+    if sources:
+        raise ValueError(
+            f"give either sources ({sources[0]}, …) or a layout and its root, not both"
+        )
+    missing, other = ("root", "layout") if root is None else ("layout", "root")
+    raise ValueError(f"{missing}: is missing; a {other} has an effect only together with one")
 
 
 def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:

@@ -34,10 +34,23 @@ class Scan:
     Example: earsight scan ~/videos -o corpus.parquet --segment 10s
     """
 
-    sources: Positional[tuple[str, ...]]
+    sources: Positional[tuple[str, ...]] = ()
     """Folders or files; NAME=FOLDER keeps several sources apart."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """The manifest to write; if it exists, only what has changed is read again."""
+    layout: str | None = None
+    """A known data set, whose official lists bring labels and splits: kinetics-400, kinetics-700,
+    kinetics-sound, audioset, ucf-101, hmdb-51, esc-50, esc-10, dcase-2014, vggsound."""
+    root: Path | None = None
+    """Folder of that data set, with its lists and what was downloaded of its media."""
+    classes: Path | None = None
+    """kinetics-sound: a file of classes, one a line (default: 31)."""
+    draw: int | None = None
+    """audioset: training segments to draw at random (default: all)."""
+    seed: int | None = None
+    """audioset: of that draw (default: 0)."""
+    ancestors: bool = False
+    """audioset: label segments with the classes above theirs too, by ontology.json."""
     segment: str | None = None
     """Cut files longer than two segments, such as 10s."""
     labels: Path | None = None
@@ -56,13 +69,20 @@ class Scan:
     def run(self) -> int:
         """Scan."""
         from earsight import api
+        from earsight.corpus.layouts import LayoutOptions
         from earsight.corpus.scan_report import format_report
 
+        options = LayoutOptions(
+            classes=self.classes, draw=self.draw, seed=self.seed, ancestors=self.ancestors
+        )
         with progress("scanning") as show:
             report = api.scan(
                 self.sources,
                 self.output,
                 segment=self.segment,
+                layout=self.layout,
+                root=self.root,
+                layout_options=options,
                 labels=self.labels,
                 group_by=self.group_by,
                 min_duration=self.min_duration,

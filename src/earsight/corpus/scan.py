@@ -3,16 +3,19 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from earsight.corpus.assemble import Assembled, assemble
 from earsight.corpus.collect import Collected, Progress, Reading, collect
-from earsight.corpus.discover import Discovery, discover
+from earsight.corpus.discover import Discovery, discover, find_media
 from earsight.corpus.facts import Probe, Verify
 from earsight.corpus.labels import Labels, match_files, read_labels
+from earsight.corpus.layouts.listing import Listing
+from earsight.corpus.layouts.locate import Located, locate
 from earsight.corpus.manifest import SPLIT, Corpus, ScanSettings, read, write
 from earsight.corpus.parallel import cores
-from earsight.corpus.scan_report import Reason, ScanReport, format_report
+from earsight.corpus.scan_report import Named, Reason, ScanReport, format_report
 from earsight.corpus.status import OK
 from earsight.media.probe import probe as probe_file
 from earsight.media.types import Limits
@@ -27,6 +30,7 @@ def scan(
     *,
     segment: float | None = None,
     labels: Path | None = None,
+    listing: Listing | None = None,
     group_by: str | None = None,
     min_duration: float = 1.0,
     workers: int | None = None,
@@ -46,6 +50,8 @@ def scan(
         output: the manifest.
         segment: seconds; files longer than two segments are cut. None leaves them whole.
         labels: CSV or TSV file: a path (or key) per line, and a column per label.
+        listing: what a known data set should hold, instead of ``labels``: only its files are
+            scanned, with its labels and splits.
         group_by: label column whose values never stand in two splits; None for the file.
         min_duration: seconds of picture and sound together that an instance needs.
         workers: processes that read; 0 for none but this one (a file that hangs then hangs the
@@ -68,8 +74,10 @@ def scan(
     workers = cores() if workers is None else workers
     _check_settings(settings, output, workers)
     previous = read(output) if output.exists() else None
-    given = _read_labels(labels, group_by, previous, output)
-    discovery = discover(sources)
+    located = None if listing is None else _located(listing, sources, labels)
+    given = _read_labels(labels, previous, output) if located is None else located.labels
+    _check_group(given, group_by)
+    discovery = discover(sources) if located is None else located.discovery
     if given is not None and not given.by_key:
         # Before anything is read, so that a file of labels that fits nothing is told of at once.
         match_files(given, [file.path for file in discovery.files])
@@ -84,7 +92,14 @@ def scan(
     rows = assemble(collected.facts, settings, given)
     corpus = Corpus(table=rows.table, roots=discovery.roots, settings=settings)
     write(corpus, output)
-    return _report(corpus, output, discovery, collected, rows, time.monotonic() - began)
+    report = _report(corpus, output, discovery, collected, rows, time.monotonic() - began)
+    return report if located is None else _with_listing(report, located)
+
+
+def _located(listing: Listing, sources: Sequence[str], labels: Path | None) -> Located:
+    if labels is not None:
+        raise ValueError(f"{labels}: has no effect, since {listing.name} brings labels; leave out")
+    return locate(listing, find_media(sources), sources)
 
 
 def _check_settings(settings: ScanSettings, output: Path, workers: int) -> None:
@@ -102,24 +117,26 @@ def _check_settings(settings: ScanSettings, output: Path, workers: int) -> None:
         raise ValueError(f"{output}: give a file in a folder that exists, such as corpus.parquet")
 
 
-def _read_labels(
-    path: Path | None, group_by: str | None, previous: Corpus | None, output: Path
-) -> Labels | None:
-    if path is None:
-        if group_by is not None:
-            raise ValueError(f"grouping by {group_by!r} needs labels; give the file of labels")
-        if previous is not None and (previous.label_names or previous.has_splits):
-            held = ", ".join(previous.label_names) or SPLIT
-            raise ValueError(
-                f"{output} has labels ({held}), which this scan would lose; give the labels "
-                "again, or another output"
-            )
-        return None
-    labels = read_labels(path)
-    if group_by is not None and group_by not in labels.columns:
+def _read_labels(path: Path | None, previous: Corpus | None, output: Path) -> Labels | None:
+    if path is not None:
+        return read_labels(path)
+    if previous is not None and (previous.label_names or previous.has_splits):
+        held = ", ".join(previous.label_names) or SPLIT
+        raise ValueError(
+            f"{output} has labels ({held}), which this scan would lose; give the labels (or the "
+            "layout) again, or another output"
+        )
+    return None
+
+
+def _check_group(labels: Labels | None, group_by: str | None) -> None:
+    if group_by is None:
+        return
+    if labels is None:
+        raise ValueError(f"grouping by {group_by!r} needs labels; give the file of labels")
+    if group_by not in labels.columns:
         known = ", ".join(labels.columns)
-        raise ValueError(f"{path} has no column {group_by!r} to group by; it has {known}")
-    return labels
+        raise ValueError(f"{labels.source} has no column {group_by!r} to group by; it has {known}")
 
 
 def _report(
@@ -156,6 +173,16 @@ def _report(
         unlabelled=len(unlabelled),
         unlabelled_example=unlabelled[0] if unlabelled else "",
         seconds=seconds,
+    )
+
+
+def _with_listing(report: ScanReport, located: Located) -> ScanReport:
+    return replace(
+        report,
+        listed=len(located.listing.items),
+        absent=Named.of(located.absent),
+        unlisted=Named.of(located.unlisted),
+        notes=located.listing.notes,
     )
 
 

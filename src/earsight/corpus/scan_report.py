@@ -1,7 +1,8 @@
 """What a scan found, for people and machines."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from earsight.corpus.discover import Skipped
 from earsight.corpus.status import OK, STATUSES
@@ -18,6 +19,19 @@ class Reason:
     reason: str
     instances: int
     example: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """How many paths, and the first few."""
+
+    count: int = 0
+    first: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> Self:
+        """Of all paths."""
+        return cls(count=len(paths), first=list(paths[:_SHOWN]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,10 @@ class ScanReport:
         unlabelled: files without a label (0 where no labels were given).
         unlabelled_example: one of them.
         seconds: the scan took.
+        listed: recordings that the data set's lists name (0 without a layout, as below).
+        absent: those without a file, by where it would usually lie.
+        unlisted: files that the lists do not name, or that repeat another; they were left out.
+        notes: what else is to be told of the lists.
     """
 
     output: str
@@ -63,6 +81,10 @@ class ScanReport:
     unlabelled: int
     unlabelled_example: str
     seconds: float
+    listed: int = 0
+    absent: Named = field(default_factory=Named)
+    unlisted: Named = field(default_factory=Named)
+    notes: Sequence[str] = ()
 
 
 def format_report(report: ScanReport) -> str:
@@ -78,10 +100,14 @@ def format_report(report: ScanReport) -> str:
         blocks.append([*_table([head, *rows]), *more])
     if report.skipped:
         blocks.append(skipped_lines(report.skipped, "could not be looked at"))
-    if report.unmatched:
-        lines = [f"  {_shown(name)}" for name in report.unmatched[:_SHOWN]]
-        head_line = f"{len(report.unmatched)} labels match nothing:"
-        blocks.append([head_line, *lines, *_more(len(report.unmatched), "")])
+    about = (
+        (Named.of(report.unmatched), "labels match nothing"),
+        (report.absent, f"of {report.listed} listed recordings are not there"),
+        (report.unlisted, "files are not listed, or repeat others, and were left out"),
+    )
+    blocks += [_named_lines(named, what) for named, what in about if named.count]
+    if report.notes:
+        blocks.append(list(report.notes))
     blocks.append(list(_summary(report)))
     return "\n\n".join("\n".join(block) for block in blocks)
 
@@ -92,6 +118,11 @@ def skipped_lines(skipped: Sequence[Skipped], what: str) -> list[str]:
         return []
     lines = [f"  {_shown(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
     return [f"{len(skipped)} {what}:", *lines, *_more(len(skipped), "")]
+
+
+def _named_lines(named: Named, what: str) -> list[str]:
+    lines = [f"  {_shown(name)}" for name in named.first]
+    return [f"{named.count} {what}:", *lines, *_more(named.count, "")]
 
 
 def _summary(report: ScanReport) -> Iterable[str]:
