@@ -26,6 +26,8 @@ class DataConfig:
         audio_missing: what becomes of instances without sound: left out (``skip``), given silence
             (``silence``), or refused (``error``).
         holdout: share of the groups held out for evaluation where the labels name no split.
+        fold: 0 for the split that the labels name; k for the k-th official split: held out are the
+            instances whose label ``fold`` is k, or the label ``split<k>`` says which.
         keep_duplicates: use exact copies too.
         max_failures: share of unreadable draws above which a run stops.
         max_pixels: largest width × height of a picture that is decoded.
@@ -45,6 +47,7 @@ class DataConfig:
     prefetch: int = 2
     audio_missing: Literal["skip", "silence", "error"] = "skip"
     holdout: Fraction = 0.1
+    fold: int = 0
     keep_duplicates: bool = False
     max_failures: Fraction = 0.01
     max_pixels: int = 8192 * 8192
@@ -57,7 +60,7 @@ class DataConfig:
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from _at_least(self, prefetch=1, max_pixels=1, block=1)
+        yield from _at_least(self, prefetch=1, max_pixels=1, block=1, fold=0)
         if self.workers != "auto" and self.workers < 0:
             yield "workers: must be 0 or more, or auto"
         yield from _within(self, 0, 1, "holdout", "max_failures")

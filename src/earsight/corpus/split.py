@@ -1,5 +1,6 @@
 """Which instances a task can use, and which are held out: always whole groups."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ Task = Literal["audio-visual", "video", "audio"]
 
 DUPLICATE = "duplicate"
 
+FOLD = "fold"
+"""The label column that numbers the folds of a cross-validation."""
+
+_NUMBERED = re.compile(rf"{SPLIT}([1-9]\d*)")
 _TRAIN = "train"
 _HELD_OUT = (("val", "valid", "validation"), ("test",))
 _NAMED = 5
@@ -124,7 +129,28 @@ def split_by_group(groups: NDArray[np.object_], holdout: float, seed: int) -> Bo
     return np.asarray(out[encoded.indices.to_numpy()], np.bool_)
 
 
-def assign(corpus: Corpus, holdout: float, seed: int, mask: Bools | None = None) -> Split:
+def names_splits(label: str) -> bool:
+    """Whether a label column tells official splits, and not what is in a clip."""
+    return label == FOLD or _NUMBERED.fullmatch(label) is not None
+
+
+def folds_of(corpus: Corpus) -> tuple[int, ...]:
+    """The official splits that a corpus numbers, in order; none where it numbers none.
+
+    They are the values of the label column ``fold``, if these are numbers from 1; else the columns
+    ``split1``, ``split2``, ….
+    """
+    if FOLD not in corpus.label_names:
+        columns = [_NUMBERED.fullmatch(name) for name in corpus.label_names]
+        return tuple(sorted(int(column[1]) for column in columns if column))
+    values = {text for text in corpus.labels(FOLD) if text}
+    numbered = all(text.isdecimal() and int(text) > 0 for text in values)
+    return tuple(sorted({int(text) for text in values})) if numbered else ()
+
+
+def assign(
+    corpus: Corpus, holdout: float, seed: int, mask: Bools | None = None, fold: int = 0
+) -> Split:
     """Training and held-out instances.
 
     Where the labels name splits, ``train`` trains, and ``val`` (``valid``, ``validation``) is held
@@ -132,16 +158,24 @@ def assign(corpus: Corpus, holdout: float, seed: int, mask: Bools | None = None)
     in a split train too, unless something of their group is held out. Where only ``train`` is
     named, or nothing, groups are drawn by :func:`split_by_group`.
 
+    With ``fold``, an official split decides instead: held out are the instances whose label
+    ``fold`` is that number, and those with another train; or else the label column ``split<fold>``
+    names what trains and what is held out, and instances without a value are in neither.
+
     Args:
         corpus: all instances.
         holdout: share of the groups, for the draw.
         seed: of the draw.
         mask: ``(R,)`` the instances that are used; all where None.
+        fold: which official split, as :func:`folds_of` numbers them; 0 for none.
 
     Raises:
-        ValueError: the splits' names are unknown, or nothing is left to train on.
+        ValueError: the splits' names are unknown, there is no such fold, or nothing is left to
+            train on.
     """
     mask = np.ones(len(corpus), bool) if mask is None else mask
+    if fold:
+        return _official(corpus, mask, fold)
     group = corpus.column("group").astype(object)
     if not corpus.has_splits:
         return _drawn(group, mask, mask, holdout, seed, "groups drawn at random")
@@ -163,6 +197,35 @@ def assign(corpus: Corpus, holdout: float, seed: int, mask: Bools | None = None)
     named = "/".join(sorted(given & set(held)))
     unused = int((mask & ~train & ~held_out).sum())
     return Split(train=train, held_out=held_out, source=f"the labels: {named}", unused=unused)
+
+
+def _official(corpus: Corpus, mask: Bools, fold: int) -> Split:
+    folds = folds_of(corpus)
+    if fold not in folds:
+        there = f"it has {', '.join(map(str, folds))}" if folds else _no_folds(corpus)
+        raise ValueError(f"the corpus has no official split {fold}; {there}")
+    if FOLD in corpus.label_names:
+        number = np.array([int(text or 0) for text in corpus.labels(FOLD)], np.int64)
+        train, held_out = mask & (number > 0) & (number != fold), mask & (number == fold)
+        source = f"fold {fold} of {len(folds)}"
+    else:
+        names = np.array([(name or "").lower() for name in corpus.labels(f"{SPLIT}{fold}")], object)
+        others = [name for kind in _HELD_OUT for name in kind]
+        train, held_out = mask & (names == _TRAIN), mask & np.isin(names, others)
+        source = f"official split {fold} of {len(folds)}"
+    if not train.any() or not held_out.any():
+        empty = "held out" if train.any() else "left to train on"
+        raise ValueError(f"{source}: no clip that can be used is {empty}; choose another, or 0")
+    unused = int((mask & ~train & ~held_out).sum())
+    return Split(train=train, held_out=held_out, source=source, unused=unused)
+
+
+def _no_folds(corpus: Corpus) -> str:
+    known = ", ".join(corpus.label_names) or "none"
+    return (
+        f"that takes a label column {FOLD!r} with numbers from 1, or columns 'split1', 'split2', "
+        f"…, and its label columns are: {known} (data.fold=0 is the split of the labels)"
+    )
 
 
 def _drawn(

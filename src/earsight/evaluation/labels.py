@@ -6,8 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earsight.corpus.split import names_splits
+
 Labels = Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
 """Codes by label column, one per row; −1 where an instance has none (several: one column each)."""
+
+_SPLITS = "it tells official splits, not what is in a clip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> Lab
     """The columns named in ``wanted``; without names, those that both splits can be scored by.
 
     A column that names files, takes or sources tells nothing about encoders: its values differ
-    between the splits, and a classifier of a thousand of them takes minutes.
+    between the splits, and a classifier of a thousand of them takes minutes. Nor does one that
+    numbers official splits.
 
     Raises:
         ValueError: a wanted column that the corpus lacks.
@@ -44,7 +49,10 @@ def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> Lab
             f"evaluation.labels: the corpus has no column {unknown[0]!r}; "
             f"it has {', '.join(train) or 'none'} (scan with --labels)"
         )
-    reasons = {name: _unfit(codes, held_out[name]) for name, codes in train.items()}
+    reasons = {
+        name: _SPLITS if names_splits(name) else _unfit(codes, held_out[name])
+        for name, codes in train.items()
+    }
     left_out = {} if wanted else {name: why for name, why in reasons.items() if why}
     chosen = wanted or [name for name in train if name not in left_out]
     return LabelChoice(

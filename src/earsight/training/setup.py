@@ -82,7 +82,8 @@ def open_data(
     )
     if not chosen.mask.any():
         raise ValueError(_unusable(config, task or task_of(config), chosen.left_out))
-    split = assign(corpus, config.data.holdout, config.seed, chosen.mask)
+    data = config.data
+    split = assign(corpus, data.holdout, config.seed, chosen.mask, data.fold)
     target = target_of(config) if learning else None
     train, left_out = _learnable(config, instances(corpus, split.train), target)
     _check_files(config, train)
