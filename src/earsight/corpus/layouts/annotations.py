@@ -91,7 +91,7 @@ def csv_lines(path: Path, cells: int | None = None) -> Iterator[Line]:
             raise line.fault(f"{error}; download the list again") from error
         if cells is not None and len(row) != cells:
             raise line.fault(f"has {len(row)} cells, not {cells}; download the list again")
-        yield line._replace(cells=[cell.strip() for cell in row])
+        yield Line(path, line.number, [cell.strip() for cell in row])
 
 
 def table_lines(path: Path, names: Sequence[str]) -> Iterator[tuple[Line, dict[str, str]]]:

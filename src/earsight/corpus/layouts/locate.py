@@ -1,5 +1,6 @@
 """Which of the listed recordings lie on disk, and where."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -71,7 +72,7 @@ def _choose(items: Sequence[Item], paths: Sequence[str]) -> dict[int, int]:
         for number, item in enumerate(items):
             if number in found or rank >= len(item.candidates):
                 continue
-            candidate = path_of(item.candidates[rank])
+            candidate = unicodedata.normalize("NFC", item.candidates[rank])
             fitting = [at for at in ends.get(_stem(candidate), ()) if at not in taken]
             if fitting:
                 found[number] = min(fitting, key=lambda at: _fit(paths[at], candidate))
