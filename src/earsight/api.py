@@ -26,22 +26,20 @@ from earsight.corpus.layouts import LayoutOptions, read_layout
 from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
-from earsight.errors import StoppedError
 from earsight.evaluation.agreement_run import evaluate_agreement
-from earsight.evaluation.features import Encoder
-from earsight.evaluation.finetune import finetune_config, finetune_folder, finetune_result, reported
+from earsight.evaluation.finetune_run import finetune
+from earsight.evaluation.memory_run import evaluate_memory as memory
 from earsight.evaluation.negatives_run import evaluate_negatives
+from earsight.evaluation.online import online, summary
 from earsight.evaluation.results import Evaluation
-from earsight.evaluation.rows import Row, as_metrics
+from earsight.evaluation.rows import Row
 from earsight.evaluation.run import (
     Loaded,
     Progress,
     embed_held_out,
     evaluate,
     load_run,
-    make_evaluator,
 )
-from earsight.evaluation.tasks import evaluate_tasks
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
 from earsight.studies.design import read_design
@@ -59,18 +57,12 @@ from earsight.training.devices import (
 )
 from earsight.training.estimate import Estimate, estimate
 from earsight.training.importing import import_avid as import_checkpoint
-from earsight.training.logging import Log
-from earsight.training.loop import Parts
 from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
 from earsight.training.plan import Plan, with_size
-from earsight.training.resume import (
-    check_settings,
-)
 from earsight.training.run import train, training_clips
 from earsight.training.run_folder import read_config
 from earsight.training.setup import (
-    Data,
     build_parts,
     fit_inputs,
     open_data,
@@ -88,6 +80,7 @@ __all__ = [
     "finetune",
     "import_avid",
     "load_run",
+    "memory",
     "negatives",
     "pretrain",
     "run_config",
@@ -285,93 +278,7 @@ def pretrain(
         StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
         RankError: another process failed, ended or hangs.
     """
-    return train(config, run, resume=resume, quiet=quiet, online=_online, watch=watch)
-
-
-def _online(
-    config: RunConfig, data: Data, parts: Parts, log: Log
-) -> Callable[[int], Mapping[str, float]]:
-    """What evaluates a run under way, and tells its log."""
-    evaluator = make_evaluator(config, data, parts.inputs, tell=log.note)
-    if evaluator.labels.left_out and {"knn", "probe"} & set(config.evaluation.tasks):
-        log.note(str(evaluator.labels))
-
-    def evaluate_epoch(epoch: int) -> Mapping[str, float]:
-        began = time.monotonic()
-        encoder = Encoder(model=parts.model, method=parts.method)
-        figures = as_metrics(evaluate_tasks(evaluator, config.evaluation.tasks, [encoder]))
-        log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
-        return figures
-
-    return evaluate_epoch
-
-
-def summary(figures: Mapping[str, float]) -> str:
-    """The figures that tell most, in one line."""
-    shown = [
-        f"{name.removeprefix('retrieval/')} {100 * value:.1f} %"
-        for name, value in figures.items()
-        if "chance" not in name and name.rsplit("/", 1)[-1] in ("R@1", "accuracy", "Sample@1")
-    ]
-    return ", ".join(shown) or "no figures"
-
-
-def finetune(
-    run: Path,
-    *,
-    modality: str,
-    label: str,
-    share: float = 1.0,
-    scratch: bool = False,
-    corpus: Path | None = None,
-    settings: Sequence[str] = (),
-    quiet: bool = False,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Train one encoder of a run further, as a classifier of labels, and test it on held-out clips.
-
-    The fine-tuned run lies in ``RUN/evaluation/finetune/``. Called again, this goes on from its
-    last checkpoint, or returns the figures of the finished one.
-
-    Args:
-        run: the run folder.
-        modality: ``video`` or ``audio``.
-        label: the label column.
-        share: share of each class's training instances that is used.
-        scratch: start from a random initialisation instead, with the same schedule.
-        corpus: another corpus than the run's.
-        settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
-        quiet: show no progress of the training.
-        progress: told of decoded batches of the test.
-
-    Raises:
-        ValueError: run, corpus or settings cannot be used, or a run of the same name was made with
-            other settings.
-        StoppedError: SIGINT or SIGTERM came; the state is saved.
-    """
-    config = finetune_config(
-        read_config(run),
-        modality=modality,
-        label=label,
-        share=share,
-        scratch=scratch,
-        corpus=corpus,
-        settings=settings,
-    )
-    folder = finetune_folder(run, config)
-    begun = (folder / "config.yaml").exists()
-    if begun:
-        check_settings(read_config(folder), config)
-    finished = (folder / "encoders.safetensors").exists()
-    if not finished:
-        online = _online if config.evaluation.every else None
-        try:
-            train(config, folder, resume=begun, quiet=quiet, online=online)
-        except StoppedError as stopped:
-            text = f"{stopped} (here: give the same command again)"
-            raise StoppedError(stopped.signal, text) from stopped
-    found = reported(run, folder.name, config) if finished else None
-    return finetune_result(run, folder, config, progress) if found is None else found
+    return train(config, run, resume=resume, quiet=quiet, online=online, watch=watch)
 
 
 def agreement(

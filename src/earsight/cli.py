@@ -266,19 +266,24 @@ class Evaluate:
     """
 
     task: Positional[str]
-    """retrieve, knn, probe, classify (a supervised run's own classifier), agreement (of clips in
-    the run's memory, with a page of clips to play), negatives (what enters the run's dictionaries,
-    with a page) or finetune."""
+    """retrieve, knn, probe, svm, memory (of the training clips), classify (a supervised run's own
+    classifier), finetune, or with a page of clips to play: agreement (of clips in the run's
+    memory) and negatives (what enters the run's dictionaries)."""
     folder: Positional[Path]
     """The run folder."""
     settings: Settings = ()
     """Settings to change: evaluation.clips=3, data.workers=4."""
     corpus: Path | None = None
     """Another corpus than the run's."""
+    folds: str | None = None
+    """Official folds to take in turn: all, or 1,2,3 (default: the split of the manifest)."""
+    seeds: int = 1
+    """How often, with other draws: figures are means, with deviation and 95 % interval."""
     baseline: bool = True
     """Measure the random initialisation too."""
-    modality: str | None = None
-    """Which encoder finetune trains: video or audio."""
+    modality: Literal["video", "audio"] | None = None
+    """Evaluate one encoder alone, also on files without the other modality; which one finetune
+    trains."""
     label: str | None = None
     """The label column that finetune learns."""
     share: float | None = None
@@ -295,6 +300,7 @@ class Evaluate:
 
         tasks = {
             "finetune": self._finetune,
+            "memory": self._memory,
             **dict.fromkeys(("agreement", "negatives"), self._look),
         }
         evaluation = tasks.get(self.task, self._evaluate)()
@@ -314,35 +320,61 @@ class Evaluate:
         pages = {"agreement": AGREEMENT_PAGE, "negatives": NEGATIVES_PAGE}
         return str(self.folder / pages[self.task]) if self.task in pages else ""
 
-    def _check_options(self) -> None:
-        own = {"modality": self.modality, "label": self.label, "share": self.share}
-        given = [name for name, value in own.items() if value is not None]
-        if given or self.scratch:
-            raise ValueError(f"--{(given or ['scratch'])[0]}: is of finetune alone; leave it out")
+    def _refuse(self, *names: str) -> None:
+        """Refuse options that have no effect on this task."""
+        given = {name: getattr(self, name) for name in names}
+        default = {"baseline": True, "seeds": 1, "scratch": False}
+        for name, value in given.items():
+            if value != default.get(name):
+                flag = "no-baseline" if name == "baseline" else name
+                raise ValueError(f"--{flag}: has no effect on {self.task}; leave it out")
+
+    def _folds(self) -> Any:
+        """What ``--folds`` says."""
+        if self.folds is None or self.folds == "all":
+            return self.folds or ()
+        numbers = self.folds.split(",")
+        if not all(number.strip().isdecimal() for number in numbers):
+            raise ValueError(f"--folds: {self.folds!r} is neither all nor numbers such as 1,2,3")
+        return tuple(int(number) for number in numbers)
 
     def _look(self) -> Any:
         """An evaluation with a page of its own."""
         from earsight import api
 
-        self._check_options()
-        if not self.baseline:
-            raise ValueError(f"--no-baseline: {self.task} has none; leave it out")
+        self._refuse("modality", "label", "share", "scratch", "baseline", "folds", "seeds")
         negatives = self.task == "negatives"
         with progress("decoding" if negatives else "searching") as show:
             return (api.negatives if negatives else api.agreement)(
                 self.folder, corpus=self.corpus, settings=self.settings, progress=show
             )
 
+    def _memory(self) -> Any:
+        from earsight import api
+
+        self._refuse("modality", "label", "share", "scratch", "baseline", "folds")
+        with progress("decoding") as show:
+            return api.memory(
+                self.folder,
+                corpus=self.corpus,
+                settings=self.settings,
+                seeds=self.seeds,
+                progress=show,
+            )
+
     def _evaluate(self) -> Any:
         from earsight import api
 
-        self._check_options()
+        self._refuse("label", "share", "scratch")
         with progress("decoding") as show:
             return api.evaluate(
                 self.folder,
                 self.task,
                 corpus=self.corpus,
                 settings=self.settings,
+                modality=self.modality,
+                folds=self._folds(),
+                seeds=self.seeds,
                 baseline=self.baseline,
                 progress=show,
             )
@@ -354,8 +386,7 @@ class Evaluate:
             raise ValueError(
                 "finetune needs --modality (video or audio) and --label (a column of the corpus)"
             )
-        if not self.baseline:
-            raise ValueError("--no-baseline: finetune has none (see --scratch); leave it out")
+        self._refuse("baseline")
         return api.finetune(
             self.folder,
             modality=self.modality,
@@ -364,6 +395,8 @@ class Evaluate:
             scratch=self.scratch,
             corpus=self.corpus,
             settings=self.settings,
+            folds=self._folds(),
+            seeds=self.seeds,
             quiet=self.json,
         )
 

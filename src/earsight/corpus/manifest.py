@@ -84,12 +84,14 @@ class ScanSettings:
         segment: seconds that long files are cut into; None for whole files.
         min_duration: seconds of picture and sound under which an instance is ``too-short``.
         group_by: the label column that splits are made by; None for the file.
+        layout: name of the known data set whose lists were read; empty for none.
         limits: what a file may cost.
     """
 
     segment: float | None = None
     min_duration: float = 1.0
     group_by: str | None = None
+    layout: str = ""
     limits: Limits = field(default_factory=Limits)
 
 

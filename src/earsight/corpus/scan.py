@@ -69,7 +69,11 @@ def scan(
     began = time.monotonic()
     limits = limits or Limits()
     settings = ScanSettings(
-        segment=segment, min_duration=min_duration, group_by=group_by, limits=limits
+        segment=segment,
+        min_duration=min_duration,
+        group_by=group_by,
+        layout="" if listing is None else listing.name,
+        limits=limits,
     )
     workers = cores() if workers is None else workers
     _check_settings(settings, output, workers)

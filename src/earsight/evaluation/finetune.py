@@ -11,8 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
+from earsight.evaluation.repeats import Repeat
 from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
-from earsight.evaluation.run import Progress, load_run, make_evaluator, with_corpus
+from earsight.evaluation.run import (
+    Progress,
+    load_run,
+    make_evaluator,
+    protocol_facts,
+    with_corpus,
+)
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.setup import open_data
@@ -80,6 +87,7 @@ def finetune_folder(run: Path, config: RunConfig) -> Path:
     method = config.method
     share = f"{100 * config.data.share:g}pc"
     parts = [method.modality, re.sub(r"[^\w-]", "_", method.label), share, f"seed{config.seed}"]
+    parts += [f"fold{config.data.fold}"] if config.data.fold else []
     parts += [] if config.start else ["scratch"]
     return run / "evaluation" / "finetune" / "-".join(parts)
 
@@ -109,6 +117,7 @@ def finetune_result(
     notes: list[str] = []
     evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
     rows = evaluate_tasks(evaluator, ("classify",), [loaded.encoder])
+    own = Repeat(seed=config.seed, fold=config.data.fold, rows=())
     start = f"the encoders of {run.name}" if config.start else "a random initialisation"
     evaluation = Evaluation(
         name=f"finetune-{folder.name}",
@@ -131,6 +140,7 @@ def finetune_result(
             "share": config.data.share,
             "instances": len(data.train),
             "from": run.name if config.start else "scratch",
+            "protocol": protocol_facts(config, "finetune", [own], len(data.train)),
         },
     )
     write_evaluation(run, evaluation)

@@ -1,0 +1,119 @@
+"""Fine-tunings of a run, over folds and seeds: each is a run of its own inside the run."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from earsight.config import RunConfig
+from earsight.errors import StoppedError
+from earsight.evaluation.finetune import (
+    finetune_config,
+    finetune_folder,
+    finetune_result,
+    reported,
+)
+from earsight.evaluation.online import online
+from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
+from earsight.evaluation.results import Evaluation, write_evaluation
+from earsight.evaluation.run import Progress, chosen_folds, protocol_facts
+from earsight.training.resume import check_settings
+from earsight.training.run import train
+from earsight.training.run_folder import read_config
+
+
+def finetune(
+    run: Path,
+    *,
+    modality: str,
+    label: str,
+    share: float = 1.0,
+    scratch: bool = False,
+    corpus: Path | None = None,
+    settings: Sequence[str] = (),
+    folds: Sequence[int] | Literal["all"] = (),
+    seeds: int = 1,
+    quiet: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Train one encoder of a run further, as a classifier of labels, and test it on held-out clips.
+
+    The fine-tuned run lies in ``RUN/evaluation/finetune/``. Called again, this goes on from its
+    last checkpoint, or returns the figures of the finished one.
+
+    Args:
+        run: the run folder.
+        modality: ``video`` or ``audio``.
+        label: the label column.
+        share: share of each class's training instances that is used.
+        scratch: start from a random initialisation instead, with the same schedule.
+        corpus: another corpus than the run's.
+        settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
+        folds: official folds to take in turn, or all; empty for the split of the manifest.
+        seeds: how often, from the run's seed on.
+        quiet: show no progress of the training.
+        progress: told of decoded batches of the test.
+
+    Raises:
+        ValueError: run, corpus or settings cannot be used, or a run of the same name was made with
+            other settings.
+        StoppedError: SIGINT or SIGTERM came; the state is saved.
+    """
+    began = time.monotonic()
+
+    def configure(*more: str) -> RunConfig:
+        return finetune_config(
+            read_config(run),
+            modality=modality,
+            label=label,
+            share=share,
+            scratch=scratch,
+            corpus=corpus,
+            settings=[*settings, *more],
+        )
+
+    first = configure()
+    repeats, found = [], []
+    for seed in range(first.seed, first.seed + seeds):
+        for fold in chosen_folds(first, folds) or (first.data.fold,):
+            config = configure(f"seed={seed}", f"data.fold={fold}")
+            found.append(_one(run, config, quiet, progress))
+            repeats.append(Repeat(seed=seed, fold=fold, rows=found[-1].rows))
+    if len(found) == 1:
+        return found[0]
+    each = finetune_folder(run, first).name.removesuffix(f"-seed{first.seed}")
+    evaluation = Evaluation(
+        name=f"finetune-{each}-repeated",
+        protocol=found[0].protocol + spread_text(repeats),
+        seed=first.seed,
+        corpus=first.data.corpus,
+        weights=run.name,
+        rows=tuple(combine(repeats)),
+        seconds=time.monotonic() - began,
+        details={
+            **found[0].details,
+            "notes": [*dict.fromkeys(note for one in found for note in one.details["notes"])],
+            "protocol": protocol_facts(first, "finetune", repeats, found[0].details["instances"]),
+            "repeats": repeats_tree(repeats),
+        },
+    )
+    write_evaluation(run, evaluation)
+    return evaluation
+
+
+def _one(run: Path, config: RunConfig, quiet: bool, progress: Progress | None) -> Evaluation:
+    """One fine-tuning, trained to its end and tested."""
+    folder = finetune_folder(run, config)
+    begun = (folder / "config.yaml").exists()
+    if begun:
+        check_settings(read_config(folder), config)
+    finished = (folder / "encoders.safetensors").exists()
+    if not finished:
+        evaluate = online if config.evaluation.every else None
+        try:
+            train(config, folder, resume=begun, quiet=quiet, online=evaluate)
+        except StoppedError as stopped:
+            text = f"{stopped} (here: give the same command again)"
+            raise StoppedError(stopped.signal, text) from stopped
+    found = reported(run, folder.name, config) if finished else None
+    return finetune_result(run, folder, config, progress) if found is None else found
