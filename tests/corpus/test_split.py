@@ -10,7 +10,7 @@ from earsight.corpus.assemble import assemble
 from earsight.corpus.discover import Found
 from earsight.corpus.facts import Unread, fact_table
 from earsight.corpus.manifest import Corpus, ScanSettings
-from earsight.corpus.split import assign, split_by_group, usable
+from earsight.corpus.split import assign, folds_of, split_by_group, usable
 from earsight.media.types import AudioInfo, MediaInfo, VideoInfo
 
 
@@ -37,7 +37,7 @@ def info(video=3.0, audio=3.0, frames=48):
     )
 
 
-def corpus_of(*outcomes, groups=None, splits=None, copies=()):
+def corpus_of(*outcomes, groups=None, splits=None, copies=(), labels=()):
     files = [Found(f"{n:04}.mp4", "#1", 1, 1) for n in range(len(outcomes))]
     table = assemble(fact_table(files, outcomes), ScanSettings(), None).table
 
@@ -50,6 +50,8 @@ def corpus_of(*outcomes, groups=None, splits=None, copies=()):
         table = put("duplicate_of", list(copies), pa.uint64())
     if splits:
         table = table.append_column("split", pa.array(splits, pa.string()))
+    for name, texts in dict(labels).items():
+        table = table.append_column(f"label:{name}", pa.array(texts, pa.string()))
     return Corpus(table=table, roots={"#1": "/videos"})
 
 
@@ -178,3 +180,44 @@ def test_splits_that_cannot_be_used():
         assign(corpus_of(info(), info(), splits=["fold1", "fold2"]), 0.5, 0)
     with pytest.raises(ValueError, match="nothing is left to train on"):
         assign(corpus_of(info(), info(), splits=["test", "test"]), 0.5, 0)
+
+
+def test_a_fold_is_held_out_and_the_others_train():
+    labels = {"fold": ["1", "2", "02", "10", None]}
+    corpus = corpus_of(*[info()] * 5, labels=labels, splits=["train"] * 5)
+    assert folds_of(corpus) == (1, 2, 10)
+    split = assign(corpus, 0.5, 0, np.arange(5) != 2, fold=2)
+    assert split.train.tolist() == [True, False, False, True, False]
+    assert split.held_out.tolist() == [False, True, False, False, False]
+    assert (split.unused, split.source) == (1, "fold 2 of 3")
+
+
+def test_numbered_splits_say_what_trains_and_what_is_held_out():
+    labels = {
+        "split2": ["Train", "test", None, "train", "val"],
+        "split1": ["train", "train", "test", None, None],
+        "split": ["x"] * 5,
+    }
+    corpus = corpus_of(*[info()] * 5, labels=labels)
+    assert folds_of(corpus) == (1, 2)
+    split = assign(corpus, 0.5, 0, fold=2)
+    assert split.train.tolist() == [True, False, False, True, False]
+    assert split.held_out.tolist() == [False, True, False, False, True]
+    assert (split.unused, split.source) == (1, "official split 2 of 2")
+
+
+def test_folds_that_are_not_there():
+    plain = corpus_of(info(), info(), labels={"mood": ["a", "b"]})
+    assert folds_of(plain) == ()
+    with pytest.raises(ValueError, match=r"no official split 1; .*'fold' .*columns are: mood"):
+        assign(plain, 0.5, 0, fold=1)
+    from_0 = corpus_of(info(), info(), labels={"fold": ["0", "1"]})
+    with pytest.raises(ValueError, match=r"no official split 1; that takes .* numbers from 1"):
+        assign(from_0, 0.5, 0, fold=1)
+    folds = corpus_of(info(), info(), labels={"fold": ["1", "2"]})
+    with pytest.raises(ValueError, match="no official split 3; it has 1, 2"):
+        assign(folds, 0.5, 0, fold=3)
+    with pytest.raises(ValueError, match="fold 1 of 2: no clip that can be used is held out"):
+        assign(folds, 0.5, 0, np.array([False, True]), fold=1)
+    with pytest.raises(ValueError, match="is left to train on"):
+        assign(folds, 0.5, 0, np.array([True, False]), fold=1)

@@ -42,3 +42,12 @@ def test_a_column_with_no_held_out_label_is_left_out() -> None:
 def test_an_unknown_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="no column 'digt'; it has digit, take, room, tags"):
         choose_labels(TRAIN, HELD_OUT, ("digt",))
+
+
+def test_columns_of_official_splits_are_no_classes() -> None:
+    names = ("fold", "split1", "split12", "splits", "digit")
+    codes = dict.fromkeys(names, np.array([0, 1, 0, 1]))
+    choice = choose_labels(codes, codes, ())
+    assert list(choice.train) == ["splits", "digit"]
+    assert "label fold left out: it tells official splits" in str(choice)
+    assert list(choose_labels(codes, codes, ("fold",)).train) == ["fold"]

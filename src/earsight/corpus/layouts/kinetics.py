@@ -130,7 +130,7 @@ def _merged(clips: Iterable[_Clip]) -> tuple[list[_Clip], list[str]]:
     kept = {clip.name: clip for clip in every}  # the last one, and training clips come first
     notes = in_two_splits((clip.video, clip.split, clip.label) for clip in every)
     if len(kept) < len(every):
-        notes.append(f"{len(every) - len(kept)} clips in two splits are held out")
+        notes.append(f"clips listed in two splits, and held out: {len(every) - len(kept)}")
     return list(kept.values()), notes
 
 

@@ -94,4 +94,4 @@ def in_two_splits(clips: Iterable[tuple[str, str, str | None]]) -> list[str]:
     if not twice:
         return []
     video, places = next(iter(twice.items()))
-    return [f"{len(twice)} videos are listed in two splits, such as {video}: {places}"]
+    return [f"videos listed in two splits: {len(twice)}, such as {video}: {places}"]
