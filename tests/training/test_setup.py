@@ -1,0 +1,24 @@
+"""Which instances a run is given."""
+
+import pytest
+
+from earsight import api
+from earsight.config import ConfigError
+from earsight.training.setup import open_data
+
+
+def test_a_fold_decides_what_is_held_out(media, small, tmp_path):
+    names = sorted(path.relative_to(media).as_posix() for path in media.rglob("*.mp4"))
+    lines = [f"{name},{number % 4 + 1}" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,fold", *lines]))
+    manifest = tmp_path / "corpus.parquet"
+    api.scan([str(media)], manifest, labels=tmp_path / "labels.csv", workers=0)
+    settings = [*small, f"data.corpus={manifest}"]
+    data = open_data(api.configure("tiny", settings=[*settings, "data.fold=3"]))
+    assert data.split == "fold 3 of 4"
+    assert [path.removeprefix(f"{media}/") for path in data.held_out.path] == names[2::4]
+    assert len(data.train) == len(names) - len(names[2::4])
+    with pytest.raises(ValueError, match="no official split 5; it has 1, 2, 3, 4"):
+        open_data(api.configure("tiny", settings=[*settings, "data.fold=5"]))
+    with pytest.raises(ConfigError, match=r"data\.fold"):
+        api.configure("tiny", settings=[*settings, "data.fold=-1"])
