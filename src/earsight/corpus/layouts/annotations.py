@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,9 +24,12 @@ class Line(NamedTuple):
 
 
 def folders(root: Path) -> list[Path]:
-    """Where lists are looked for: a root and the folders directly in it, hidden ones left out."""
-    below = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [root, *sorted(below)]
+    """Where lists are looked for: a root and the folders directly in it.
+
+    Hidden ones are left out, and those that may not be read, such as a disk's ``lost+found``.
+    """
+    below = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [root, *sorted(path for path in below if os.access(path, os.R_OK | os.X_OK))]
 
 
 def find(root: Path, *names: str) -> Path:
