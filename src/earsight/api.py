@@ -27,6 +27,7 @@ from earsight.corpus.manifest import read as read_manifest
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.evaluation.agreement_run import evaluate_agreement
+from earsight.evaluation.compare import compare
 from earsight.evaluation.finetune_run import finetune
 from earsight.evaluation.memory_run import evaluate_memory as memory
 from earsight.evaluation.negatives_run import evaluate_negatives
@@ -73,6 +74,7 @@ __all__ = [
     "Loaded",
     "agreement",
     "av_digits",
+    "compare",
     "configure",
     "dry_run",
     "embed_held_out",

@@ -402,6 +402,33 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Put the evaluations of runs side by side, and beside the figures that the papers print.
+
+    Example: earsight compare runs/first runs/second
+
+    What differs in how two figures were measured is named beside them.
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders that were evaluated; one is enough for published figures."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Compare."""
+        from earsight import api
+        from earsight.evaluation.compare_tables import format_comparison
+
+        comparison = api.compare(self.runs)
+        text = format_comparison(comparison)
+        said = [f"{run.name}: {notice}" for run in self.runs for notice in notices(run)]
+        tree = {**asdict(comparison), **({"notices": said} if said else {})}
+        emit(self.json, tree, "\n".join([text, *(f"\nnotice: {line}" for line in said)]))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Import:
     """Make a run of published weights, to evaluate and use as any other.
 
@@ -567,6 +594,7 @@ def parse(given: list[str]) -> Command:
         | presets
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Compare, subcommand("compare")]
         | Annotated[Import, subcommand("import")]
         | Annotated[Study, subcommand("study")]
         | Annotated[Demo, subcommand("demo")]
