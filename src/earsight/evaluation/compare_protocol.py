@@ -22,7 +22,7 @@ _ENOUGH = 0.95
 """Share of a data set's training instances that counts as all: some files are always missing."""
 
 
-@checked(config=ConfigDict(extra="ignore", strict=True), kw_only=True, frozen=True)
+@checked(config=ConfigDict(extra="ignore"), kw_only=True, frozen=True)
 class Protocol:
     """What an evaluation records of its protocol, in ``details["protocol"]``.
 
@@ -166,20 +166,25 @@ def between_runs(
 def _recorded_pairs(first: Measured, other: Measured, row: Row) -> list[tuple[str, str, str]]:
     one, two = first.protocol, other.protocol
     if one is None or two is None:
-        said = ["not recorded" if protocol is None else "recorded" for protocol in (one, two)]
         # Fine-tunings are described with the run's name.
-        texts = ("", "") if row.task == "finetune" else (first.described, other.described)
-        return [("protocol", *said), ("described as", *texts)]
-    facts = ((one, first), (two, other))
-    pairs = [
-        ("splits", *(splits_text(protocol.folds) for protocol, _ in facts)),
-        ("clips averaged", *(_text(protocol.clips) for protocol, _ in facts)),
-        ("input", *(one_of.input(row.modality) or UNSAID for _, one_of in facts)),
-        ("number of seeds", *(_count(protocol.seeds) for protocol, _ in facts)),
-        ("training instances", *(_text(protocol.instances) for protocol, _ in facts)),
-        ("classes", *(_text(protocol.classes_of(row.label)) for protocol, _ in facts)),
+        tuned = row.task == "finetune"
+        return [
+            ("protocol", _known(one), _known(two)),
+            ("described as", *(("", "") if tuned else (first.described, other.described))),
+        ]
+    modality, label = row.modality, row.label
+    return [
+        ("splits", splits_text(one.folds), splits_text(two.folds)),
+        ("clips averaged", _text(one.clips), _text(two.clips)),
+        ("input", first.input(modality) or UNSAID, other.input(modality) or UNSAID),
+        ("number of seeds", _count(one.seeds), _count(two.seeds)),
+        ("training instances", _text(one.instances), _text(two.instances)),
+        ("classes", _text(one.classes_of(label)), _text(two.classes_of(label))),
     ]
-    return [(what, here, there) for what, here, there in pairs]
+
+
+def _known(protocol: Protocol | None) -> str:
+    return "not recorded" if protocol is None else "recorded"
 
 
 def _share(value: float | None) -> str:
@@ -212,7 +217,8 @@ def _differences(
     figure: Figure, one: Measured, protocol: Protocol, row: Row
 ) -> Iterator[tuple[str, str]]:
     size = f" ({figure.size})" if figure.size else ""
-    if figure.pretraining != one.pretraining:
+    # A set's name does not say which of its clips there were.
+    if {figure.pretraining, one.pretraining} != {"none"}:
         yield "pre-trained on", f"pre-trained on {figure.pretraining}{size}, here {one.pretraining}"
     if figure.protocol == "unstated":
         yield "protocol", f"protocol not said, here {row.task}"

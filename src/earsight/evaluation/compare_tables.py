@@ -11,8 +11,11 @@ from earsight.evaluation.rows import draw_table, format_value, is_share
 OTHER = " ≠"
 """Behind what a paper did otherwise than a run above it, or does not say."""
 
+UNSTATED = "the paper does not say by which protocol"
+"""Of results that are quoted beside others without their protocol."""
+
 _COLUMNS = ("pre-trained on", "clips", "input", "splits", "protocol")
-"""Aspects of a protocol that stand in a column, for each figure."""
+"""Aspects of a protocol that are named with each figure; the others hold for a whole table."""
 
 _WORDS = ("figure of", "pre-trained on", "encoder", "from")
 _NUMBERS = ("block", "value", "clips", "input", "splits")
@@ -97,15 +100,15 @@ def _published_tables(comparison: Comparison) -> Iterator[str]:
     for key, lines in groups.items():
         title = f"{key.task}, {key.modality}, {key.metric} on {key.data}, beside published figures"
         variant = f" ({key.variant})" if key.variant else ""
-        drawn = [text for line in lines for text in _lines(comparison, line)]
+        marks = _Marks()
+        drawn = [text for line in lines for text in _lines(comparison, line, marks)]
         kept = [at for at in _columns(drawn) if at < len(_WORDS)]
         words = tuple(_WORDS[at] for at in kept)
         rest = [at for at in _columns(drawn) if at >= len(_WORDS)]
         numbers = tuple(_NUMBERS[at - len(_WORDS)] for at in rest)
         cells = [tuple(text[at] for at in (*kept, *rest)) for text in drawn]
-        yield "\n".join(
-            [title + variant, draw_table(words, numbers, cells), *_common(comparison, lines)]
-        )
+        below = filter(None, (str(marks), *_common(comparison, lines)))
+        yield "\n".join([title + variant, draw_table(words, numbers, cells), *below])
     if groups:
         yield (
             f"{OTHER.strip()} differs from a run above it, or is not said; quoted: another paper's "
@@ -118,7 +121,7 @@ def _columns(lines: Sequence[Sequence[str]]) -> list[int]:
     return [at for at in range(len(lines[0])) if any(line[at] != UNSAID for line in lines)]
 
 
-def _lines(comparison: Comparison, line: Line) -> Iterator[tuple[str, ...]]:
+def _lines(comparison: Comparison, line: Line, marks: _Marks) -> Iterator[tuple[str, ...]]:
     """Lines of the runs, then of the published figures."""
     block = line.key.block or UNSAID
     for run, cell in line.cells.items():
@@ -137,10 +140,10 @@ def _lines(comparison: Comparison, line: Line) -> Iterator[tuple[str, ...]]:
             splits_text(one.protocol.folds),
         )
     for beside in line.published:
-        yield _published_line(beside, block)
+        yield _published_line(beside, block, marks)
 
 
-def _published_line(beside: Beside, block: str) -> tuple[str, ...]:
+def _published_line(beside: Beside, block: str, marks: _Marks) -> tuple[str, ...]:
     figure = beside.figure
     differ = {aspect for found in beside.differences.values() for aspect in found}
 
@@ -148,23 +151,18 @@ def _published_line(beside: Beside, block: str) -> tuple[str, ...]:
         return text + (OTHER if aspect in differ else "")
 
     size = f", {figure.size}" if figure.size else ""
+    unstated = [UNSTATED] if figure.protocol == "unstated" else []
     return (
-        figure.method,
+        figure.method + marks.of([*unstated, *filter(None, [figure.note])]),
         marked("pre-trained on", f"{figure.pretraining}{size}"),
         figure.architecture or UNSAID,
-        _source(figure),
+        figure.where + (", quoted" if figure.source == "quoted" else ""),
         block,
         value_text(figure),
         marked("clips", str(figure.clips or UNSAID)),
         marked("input", figure.input or UNSAID),
         marked("splits", splits_text(figure.splits) if figure.splits else UNSAID),
     )
-
-
-def _source(figure: Figure) -> str:
-    parts = [figure.where, "quoted" if figure.source == "quoted" else ""]
-    parts += [f"protocol not said{OTHER}" if figure.protocol == "unstated" else "", figure.note]
-    return ", ".join(filter(None, parts))
 
 
 def value_text(figure: Figure) -> str:
