@@ -113,7 +113,7 @@ def test_the_command_prints_tables(runs, capsys):
     assert "clips to play:" in text
     code, text = command(capsys, runs / "cm-acc", "--no-baseline")
     assert code == 2
-    assert "negatives has none; leave it out" in text
+    assert "has no effect on negatives; leave it out" in text
 
 
 def test_without_labels_and_earlier_steps_the_rest_is_measured(runs, media, tmp_path):

@@ -140,7 +140,13 @@ def finetune_result(
             "share": config.data.share,
             "instances": len(data.train),
             "from": run.name if config.start else "scratch",
-            "protocol": protocol_facts(config, "finetune", [own], len(data.train)),
+            "protocol": protocol_facts(
+                config,
+                "finetune",
+                [own],
+                len(data.train),
+                {config.method.label: len(config.method.classes)},
+            ),
         },
     )
     write_evaluation(run, evaluation)

@@ -93,7 +93,13 @@ def finetune(
         details={
             **found[0].details,
             "notes": [*dict.fromkeys(note for one in found for note in one.details["notes"])],
-            "protocol": protocol_facts(first, "finetune", repeats, found[0].details["instances"]),
+            "protocol": protocol_facts(
+                first,
+                "finetune",
+                repeats,
+                found[0].details["instances"],
+                {label: len(first.method.classes)},
+            ),
             "repeats": repeats_tree(repeats),
         },
     )

@@ -74,3 +74,11 @@ def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
     if seen < 0.5:
         return f"the training split has only {100 * seen:.0f} % of what is held out"
     return ""
+
+
+def class_counts(labels: Labels) -> dict[str, int]:
+    """Label column to how many classes there are."""
+    return {
+        name: codes.shape[1] if codes.ndim > 1 else len(np.unique(codes[codes >= 0]))
+        for name, codes in labels.items()
+    }

@@ -14,7 +14,7 @@ from earsight.corpus.instances import Instances
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.bank import read_bank
 from earsight.evaluation.features import Wanted
-from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.labels import choose_labels, class_counts
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
@@ -88,7 +88,9 @@ def evaluate_memory(
             "machine": describe_machine(choose_device(config.device)),
             "notes": [note for note in (str(chosen), *notes) if note],
             "notices": [],
-            "protocol": protocol_facts(config, "memory", repeats, len(instances)),
+            "protocol": protocol_facts(
+                config, "memory", repeats, len(instances), class_counts(chosen.train)
+            ),
             "repeats": repeats_tree(repeats),
         },
     )

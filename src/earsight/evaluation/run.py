@@ -15,7 +15,7 @@ from earsight.corpus.instances import Instances, instances
 from earsight.corpus.manifest import read
 from earsight.corpus.split import Task, folds_of
 from earsight.evaluation.features import Encoder, Features
-from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.labels import choose_labels, class_counts
 from earsight.evaluation.protocol import Evaluator, Shared, sample_rows
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
@@ -194,7 +194,8 @@ def evaluate(
     rows = combine(repeats)
     if not any(row.task == task for row in rows):
         raise ValueError(_NOTHING[task])
-    left_out = str(evaluators[0].labels) if task in ("knn", "probe", "svm") else ""
+    first = evaluators[0]
+    left_out = str(first.labels) if task in ("knn", "probe", "svm") else ""
     evaluation = Evaluation(
         name=evaluation_name(task, loaded.config, config, modality),
         protocol=PROTOCOLS[task].format(**vars(config.evaluation)) + spread_text(repeats),
@@ -207,7 +208,9 @@ def evaluate(
             "machine": describe_machine(device),
             "notes": [*dict.fromkeys(note for note in (left_out, *notes) if note)],
             "notices": list(loaded.origin.notices) if loaded.origin else [],
-            "protocol": protocol_facts(config, task, repeats, len(evaluators[0].data.train)),
+            "protocol": protocol_facts(
+                config, task, repeats, len(first.data.train), class_counts(first.labels.train)
+            ),
             "repeats": repeats_tree(repeats),
         },
     )
@@ -295,9 +298,21 @@ def evaluation_name(task: str, before: RunConfig, config: RunConfig, modality: s
 
 
 def protocol_facts(
-    config: RunConfig, task: str, repeats: Sequence[Repeat], instances: int
+    config: RunConfig,
+    task: str,
+    repeats: Sequence[Repeat],
+    instances: int,
+    classes: Mapping[str, int],
 ) -> dict[str, object]:
-    """What tells one evaluation's figures from another's, as plain data."""
+    """What tells one evaluation's figures from another's, as plain data.
+
+    Args:
+        config: of the evaluation.
+        task: its name.
+        repeats: its folds and seeds.
+        instances: of the training split (of the first fold).
+        classes: label column to its classes.
+    """
     return {
         "task": task,
         "data": read(Path(config.data.corpus)).settings.layout,
@@ -307,6 +322,7 @@ def protocol_facts(
         "frames": config.video.frames,
         "size": config.video.size,
         "instances": instances,
+        "classes": dict(classes),
     }
 
 
