@@ -275,6 +275,8 @@ class Evaluate:
     """Settings to change: evaluation.clips=3, data.workers=4."""
     corpus: Path | None = None
     """Another corpus than the run's."""
+    preset: str | None = None
+    """A paper's protocol, such as ucf-101-8; a wrong name lists them."""
     folds: str | None = None
     """Official folds to take in turn: all, or 1,2,3 (default: the split of the manifest)."""
     seeds: int = 1
@@ -300,6 +302,7 @@ class Evaluate:
 
         tasks = {
             "finetune": self._finetune,
+            **({"probe": self._finetune} if self.preset else {}),
             "memory": self._memory,
             **dict.fromkeys(("agreement", "negatives"), self._look),
         }
@@ -342,7 +345,8 @@ class Evaluate:
         """An evaluation with a page of its own."""
         from earsight import api
 
-        self._refuse("modality", "label", "share", "scratch", "baseline", "folds", "seeds")
+        self._refuse("preset", "modality", "label", "share", "scratch", "baseline")
+        self._refuse("folds", "seeds")
         negatives = self.task == "negatives"
         with progress("decoding" if negatives else "searching") as show:
             return (api.negatives if negatives else api.agreement)(
@@ -352,7 +356,7 @@ class Evaluate:
     def _memory(self) -> Any:
         from earsight import api
 
-        self._refuse("modality", "label", "share", "scratch", "baseline", "folds")
+        self._refuse("preset", "modality", "label", "share", "scratch", "baseline", "folds")
         with progress("decoding") as show:
             return api.memory(
                 self.folder,
@@ -372,6 +376,7 @@ class Evaluate:
                 self.task,
                 corpus=self.corpus,
                 settings=self.settings,
+                preset=self.preset,
                 modality=self.modality,
                 folds=self._folds(),
                 seeds=self.seeds,
@@ -381,10 +386,12 @@ class Evaluate:
 
     def _finetune(self) -> Any:
         from earsight import api
+        from earsight.presets.protocols import load_for
 
         if self.modality is None or self.label is None:
             raise ValueError(
-                "finetune needs --modality (video or audio) and --label (a column of the corpus)"
+                f"{self.task} needs --modality (video or audio) and --label (a column of the "
+                "corpus)"
             )
         self._refuse("baseline")
         return api.finetune(
@@ -393,6 +400,7 @@ class Evaluate:
             label=self.label,
             share=1.0 if self.share is None else self.share,
             scratch=self.scratch,
+            preset=None if self.preset is None else load_for(self.task, self.preset),
             corpus=self.corpus,
             settings=self.settings,
             folds=self._folds(),

@@ -350,6 +350,7 @@ class EvaluationConfig:
             number; while training, always the pooled ones alone.
         svm_layer: features of single clips that `earsight evaluate svm` classifies: the last
             activation before pooling, ``flat``, or ``pooled``.
+        svm_clips: clips of each training instance that it is fitted on.
         positives: most similar clips that `earsight evaluate agreement` looks at.
         negatives: most training clips that `earsight evaluate negatives` encodes.
     """
@@ -368,13 +369,21 @@ class EvaluationConfig:
     probe_samples: int = 2000
     blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ("pooled", 1, 2, 3, 4)
     svm_layer: Literal["flat", "pooled"] = "flat"
+    svm_clips: int = 10
     positives: int = 32
     negatives: int = 2000
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from _at_least(
-            self, every=0, gallery=2, clips=1, probe_samples=2, positives=1, negatives=24
+            self,
+            every=0,
+            gallery=2,
+            clips=1,
+            probe_samples=2,
+            svm_clips=1,
+            positives=1,
+            negatives=24,
         )
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             yield "tasks: name at least one, and each once"

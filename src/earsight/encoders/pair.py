@@ -1,11 +1,14 @@
 """The encoders that a method trains, each with its head, as one module with one gradient path."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, HeadConfig, RunConfig
 from earsight.encoders.heads import MLPHead
+from earsight.encoders.probed import BlockClassifiers, Probed
 
 MODALITIES = ("video", "audio")
 OTHER = {"video": "audio", "audio": "video"}
@@ -39,6 +42,14 @@ class Pair(nn.Module):
         """Modality to encoder, of the modalities that there are."""
         both = zip(MODALITIES, (self.video_encoder, self.audio_encoder), strict=True)
         return {name: encoder for name, encoder in both if encoder is not None}
+
+    @property
+    def backbones(self) -> dict[str, nn.Module]:
+        """The encoders themselves, also of those that are frozen and read block by block."""
+        return {
+            name: encoder.encoder if isinstance(encoder, Probed) else encoder
+            for name, encoder in self.encoders.items()
+        }
 
     def forward(
         self, video: Tensor | None, audio: Tensor | None
@@ -80,14 +91,29 @@ def build_pair(config: RunConfig) -> Pair:
     alone.
     """
     wanted = wanted_heads(config)
-    video = VIDEO_ENCODERS.build(config.video_encoder) if "video" in wanted else None
-    audio = AUDIO_ENCODERS.build(config.audio_encoder) if "audio" in wanted else None
-    return Pair(
-        video,
-        audio,
-        None if video is None else MLPHead(video.dim, wanted["video"]),
-        None if audio is None else MLPHead(audio.dim, wanted["audio"]),
-    )
+    encoders: dict[str, Any] = dict.fromkeys(MODALITIES)
+    heads: dict[str, nn.Module | None] = dict.fromkeys(MODALITIES)
+    for name in MODALITIES:
+        if name in wanted:
+            encoders[name] = _BUILD[name](getattr(config, f"{name}_encoder"))
+    for name, head in wanted.items():
+        blocks = getattr(config.method, "blocks", ())
+        if blocks:
+            encoders[name] = Probed(encoders[name], blocks, _example(config, name))
+            heads[name] = BlockClassifiers(encoders[name].dims, head.dim)
+        else:
+            heads[name] = MLPHead(encoders[name].dim, head)
+    return Pair(encoders["video"], encoders["audio"], heads["video"], heads["audio"])
+
+
+_BUILD = {"video": VIDEO_ENCODERS.build, "audio": AUDIO_ENCODERS.build}
+
+
+def _example(config: RunConfig, modality: str) -> Tensor:
+    """An input of the size that the settings give."""
+    if modality == "video":
+        return torch.zeros(1, 3, config.video.frames, config.video.size, config.video.size)
+    return torch.zeros(1, 1, config.audio.frames, config.audio.bands)
 
 
 def wanted_heads(config: RunConfig) -> Mapping[str, HeadConfig]:

@@ -50,7 +50,8 @@ def classify(
     batches: Iterator[Batch],
     codes: Tensor,
     device: torch.device,
-) -> ClassifyScores:
+    heads: int = 1,
+) -> list[ClassifyScores]:
     """Score a model whose embedding of ``modality`` is the logits of the classes.
 
     Args:
@@ -60,6 +61,10 @@ def classify(
         batches: each view is one clip of its instances.
         codes: ``(N,)`` the class of each row.
         device: where the model is.
+        heads: classifiers whose logits stand side by side.
+
+    Returns:
+        The scores of each.
 
     Raises:
         ValueError: nothing could be read.
@@ -77,7 +82,7 @@ def classify(
             inputs.prepare({modality: view[modality]}, training=False)
             for view in batch.to(device).views
         ]
-        answers = [_probabilities(model, modality, view[modality]) for view in views]
+        answers = [_probabilities(model, modality, view[modality], heads) for view in views]
         clips.append(torch.stack(answers).cpu())
     if not truth:
         raise ValueError(
@@ -85,6 +90,11 @@ def classify(
             "gone or broken is left out"
         )
     classes, probability = torch.cat(truth), torch.cat(clips, dim=1)
+    return [_scores(one, classes, tuple(failures)) for one in probability.unbind(dim=2)]
+
+
+def _scores(probability: Tensor, classes: Tensor, failures: tuple[Failure, ...]) -> ClassifyScores:
+    """Scores by the probabilities ``(clips, N, classes)`` of one classifier."""
     sample, per_class, chance = score_classes(probability.mean(dim=0).argmax(dim=1), classes)
     single = probability.argmax(dim=2) == classes
     return ClassifyScores(
@@ -93,11 +103,12 @@ def classify(
         clip=float(single.double().mean()),
         per_class=per_class,
         chance=chance,
-        failures=tuple(failures),
+        failures=failures,
     )
 
 
-def _probabilities(model: Pair, modality: str, x: Tensor) -> Tensor:
+def _probabilities(model: Pair, modality: str, x: Tensor, heads: int) -> Tensor:
+    """``(B, heads, classes)``."""
     given = {modality: x}
     logits = model(given.get("video"), given.get("audio"))[MODALITIES.index(modality)]
-    return torch.softmax(logits.float(), dim=1)
+    return torch.softmax(logits.float().unflatten(1, (heads, -1)), dim=2)

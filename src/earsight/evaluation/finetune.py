@@ -1,10 +1,10 @@
 """Fine-tuning: one encoder of a run trained further as a classifier (methods.md §8).
 
 It is a run of the method ``supervised`` in a folder of its own inside the run, and is resumed like
-any other. From scratch, everything but the first weights is the same.
+any other. From scratch, everything but the first weights is the same. A linear probe that is
+trained on augmented clips is one too, of frozen blocks.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +17,12 @@ from earsight.evaluation.run import (
     Progress,
     load_run,
     make_evaluator,
+    plain_name,
     protocol_facts,
     with_corpus,
 )
 from earsight.evaluation.tasks import evaluate_tasks
+from earsight.presets.protocols import EvaluationPreset
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.setup import open_data
 from earsight.training.targets import with_classes
@@ -56,17 +58,23 @@ def finetune_config(
     label: str,
     share: float,
     scratch: bool,
+    preset: EvaluationPreset | None,
     corpus: Path | None,
     settings: Sequence[str],
 ) -> RunConfig:
     """Settings of a fine-tuning; arguments as :func:`earsight.api.finetune`.
 
+    Args:
+        preset: laid over the schedule; with its blocks, the encoder is frozen.
+
     Raises:
         ConfigError: names every setting that cannot be used.
         ValueError: the corpus has too few instances with that label.
     """
-    tree = merge(as_tree(before), SCHEDULE)
-    tree["method"] = {"name": "supervised", "label": label, "modality": modality}
+    over: Tree = {} if preset is None else preset.settings
+    tree = merge(merge(as_tree(before), SCHEDULE), over)
+    blocks = [] if preset is None else list(preset.blocks)
+    tree["method"] = {"name": "supervised", "label": label, "modality": modality, "blocks": blocks}
     tree |= {"start": "" if scratch else _START, "start_epoch": 0}
     tree = with_corpus(merge(tree, {"data": {"share": share}}), corpus)
     reserved = [s for s in settings if s.startswith(("method", "start", "data.share"))]
@@ -78,17 +86,22 @@ def finetune_config(
     data = open_data(config, once=True)
     batch = min(_BATCH, len(data.train))
     sizes = {"batch": batch, "epoch_samples": max(len(data.train), _BATCHES * batch)}
-    sized = parse(override(merge(tree, {"train": sizes}), settings))
+    sized = parse(override(merge(merge(tree, {"train": sizes}), over), settings))
     return with_classes(sized, data.train)
 
 
-def finetune_folder(run: Path, config: RunConfig) -> Path:
+def finetune_folder(
+    run: Path, before: RunConfig, config: RunConfig, preset: EvaluationPreset | None
+) -> Path:
     """Where a fine-tuning lies, named by what tells it from the others of the run."""
     method = config.method
     share = f"{100 * config.data.share:g}pc"
-    parts = [method.modality, re.sub(r"[^\w-]", "_", method.label), share, f"seed{config.seed}"]
+    parts = [preset.name] if preset is not None else []
+    parts += [method.modality, plain_name(method.label), share, f"seed{config.seed}"]
     parts += [f"fold{config.data.fold}"] if config.data.fold else []
     parts += [] if config.start else ["scratch"]
+    other = config.data.corpus != before.data.corpus
+    parts += [plain_name(Path(config.data.corpus).stem)] if other else []
     return run / "evaluation" / "finetune" / "-".join(parts)
 
 
@@ -117,12 +130,13 @@ def finetune_result(
     notes: list[str] = []
     evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
     rows = evaluate_tasks(evaluator, ("classify",), [loaded.encoder])
+    task = "probe" if config.method.blocks else "finetune"
     own = Repeat(seed=config.seed, fold=config.data.fold, rows=())
     start = f"the encoders of {run.name}" if config.start else "a random initialisation"
     evaluation = Evaluation(
         name=f"finetune-{folder.name}",
         protocol=(
-            f"The whole {config.method.modality} network trained from {start} on "
+            f"{_trained(config)} {start} on "
             f"{len(data.train)} labelled instances ({100 * config.data.share:g} % of each class), "
             f"{config.train.epochs} epochs of {config.train.epoch_samples} clips, batch "
             f"{config.train.batch}. Clip@1 scores single held-out clips, Sample@1 the mean class "
@@ -131,7 +145,7 @@ def finetune_result(
         seed=config.seed,
         corpus=config.data.corpus,
         weights=str(folder.relative_to(run)),
-        rows=tuple(replace(row, task="finetune") for row in rows),
+        rows=tuple(replace(row, task=task) for row in rows),
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(device),
@@ -142,7 +156,7 @@ def finetune_result(
             "from": run.name if config.start else "scratch",
             "protocol": protocol_facts(
                 config,
-                "finetune",
+                task,
                 [own],
                 len(data.train),
                 {config.method.label: len(config.method.classes)},
@@ -151,3 +165,14 @@ def finetune_result(
     )
     write_evaluation(run, evaluation)
     return evaluation
+
+
+def _trained(config: RunConfig) -> str:
+    modality, blocks = config.method.modality, config.method.blocks
+    if not blocks:
+        return f"The whole {modality} network trained from"
+    named = ", ".join(map(str, blocks))
+    return (
+        f"A linear layer with batch norm trained on each frozen block ({named}, max-pooled to "
+        f"grids of cells) of the {modality} network of"
+    )

@@ -17,6 +17,7 @@ from earsight.evaluation.online import online
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.run import Progress, chosen_folds, protocol_facts
+from earsight.presets.protocols import EvaluationPreset
 from earsight.training.resume import check_settings
 from earsight.training.run import train
 from earsight.training.run_folder import read_config
@@ -29,6 +30,7 @@ def finetune(
     label: str,
     share: float = 1.0,
     scratch: bool = False,
+    preset: EvaluationPreset | None = None,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
     folds: Sequence[int] | Literal["all"] = (),
@@ -47,6 +49,8 @@ def finetune(
         label: the label column.
         share: share of each class's training instances that is used.
         scratch: start from a random initialisation instead, with the same schedule.
+        preset: a protocol whose settings are laid over the schedule; one with blocks trains linear
+            layers on the frozen encoder.
         corpus: another corpus than the run's.
         settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
         folds: official folds to take in turn, or all; empty for the split of the manifest.
@@ -61,13 +65,16 @@ def finetune(
     """
     began = time.monotonic()
 
+    before = read_config(run)
+
     def configure(*more: str) -> RunConfig:
         return finetune_config(
-            read_config(run),
+            before,
             modality=modality,
             label=label,
             share=share,
             scratch=scratch,
+            preset=preset,
             corpus=corpus,
             settings=[*settings, *more],
         )
@@ -77,11 +84,12 @@ def finetune(
     for seed in range(first.seed, first.seed + seeds):
         for fold in chosen_folds(first, folds) or (first.data.fold,):
             config = configure(f"seed={seed}", f"data.fold={fold}")
-            found.append(_one(run, config, quiet, progress))
+            folder = finetune_folder(run, before, config, preset)
+            found.append(_one(run, folder, config, quiet, progress))
             repeats.append(Repeat(seed=seed, fold=fold, rows=found[-1].rows))
     if len(found) == 1:
         return found[0]
-    each = finetune_folder(run, first).name.removesuffix(f"-seed{first.seed}")
+    each = finetune_folder(run, before, first, preset).name.replace(f"-seed{first.seed}", "")
     evaluation = Evaluation(
         name=f"finetune-{each}-repeated",
         protocol=found[0].protocol + spread_text(repeats),
@@ -95,7 +103,7 @@ def finetune(
             "notes": [*dict.fromkeys(note for one in found for note in one.details["notes"])],
             "protocol": protocol_facts(
                 first,
-                "finetune",
+                found[0].rows[0].task,
                 repeats,
                 found[0].details["instances"],
                 {label: len(first.method.classes)},
@@ -107,9 +115,10 @@ def finetune(
     return evaluation
 
 
-def _one(run: Path, config: RunConfig, quiet: bool, progress: Progress | None) -> Evaluation:
+def _one(
+    run: Path, folder: Path, config: RunConfig, quiet: bool, progress: Progress | None
+) -> Evaluation:
     """One fine-tuning, trained to its end and tested."""
-    folder = finetune_folder(run, config)
     begun = (folder / "config.yaml").exists()
     if begun:
         check_settings(read_config(folder), config)

@@ -80,14 +80,14 @@ class Evaluator:
         return self._extract(self.data.train, rows, encoders, Wanted(embed=False))
 
     def split_features(
-        self, encoders: Sequence[Encoder], wanted: Wanted
+        self, encoders: Sequence[Encoder], fitted: Wanted, tested: Wanted
     ) -> list[tuple[Features, Features]]:
         """Per encoder, features of the training split (at most ``probe_samples``) and the other."""
         sampled = sample_rows(self.data.train, self.config.evaluation.probe_samples)
         every = np.arange(len(self.data.held_out), dtype=np.int64)
-        fitted = self.features(self.data.train, sampled, encoders, wanted)
-        tested = self.features(self.data.held_out, every, encoders, wanted)
-        return list(zip(fitted, tested, strict=True))
+        train = self.features(self.data.train, sampled, encoders, fitted)
+        held_out = self.features(self.data.held_out, every, encoders, tested)
+        return list(zip(train, held_out, strict=True))
 
     def features(
         self, instances: Instances, rows: Ints, encoders: Sequence[Encoder], wanted: Wanted

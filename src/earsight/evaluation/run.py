@@ -20,6 +20,7 @@ from earsight.evaluation.protocol import Evaluator, Shared, sample_rows
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.tasks import evaluate_tasks
+from earsight.presets.protocols import load_for
 from earsight.training.devices import (
     choose_device,
     describe_machine,
@@ -57,9 +58,10 @@ PROTOCOLS = {
     ),
     "svm": (
         "One-vs-all linear SVMs (squared hinge loss) on standardised features of single clips, "
-        "{svm_layer} ({clips} evenly spaced of an instance, all of which train); C chosen on a "
-        "tenth of the training split. Clip@1 scores single clips, Sample@1 the mean of an "
-        "instance's scores. Fitted on at most {probe_samples} training instances."
+        "{svm_layer}, of which each training instance gives {svm_clips} and each held-out one "
+        "{clips}, evenly spaced; C chosen on a tenth of the training split. Clip@1 scores single "
+        "clips, Sample@1 the mean of an instance's scores. Fitted on at most {probe_samples} "
+        "training instances."
     ),
     "classify": (
         "The run's own classifier on held-out clips: Clip@1 scores single clips, Sample@1 the mean "
@@ -139,6 +141,7 @@ def evaluate(
     *,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
+    preset: str | None = None,
     modality: str | None = None,
     folds: Sequence[int] | Literal["all"] = (),
     seeds: int = 1,
@@ -156,6 +159,7 @@ def evaluate(
             for a supervised run, ``classify``.
         corpus: another corpus than the run's.
         settings: ``evaluation.`` and ``data.`` settings to change.
+        preset: name of a protocol whose settings come before these.
         modality: ``video`` or ``audio`` to evaluate that encoder alone, also on files without the
             other modality; None for what the run learned from.
         folds: official folds to take in turn, or all; empty for the split of the manifest.
@@ -175,7 +179,8 @@ def evaluate(
     began = time.monotonic()
     device = choose_device(read_config(run).device)
     loaded = load_run(run, device)
-    config = evaluation_config(loaded.config, corpus, settings)
+    over: Tree = {} if preset is None else load_for(task, preset).settings
+    config = evaluation_config(loaded.config, corpus, settings, over)
     if not config.data.corpus:
         raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")
     prepare_machine(config)
@@ -293,8 +298,13 @@ def evaluation_name(task: str, before: RunConfig, config: RunConfig, modality: s
     """What an evaluation's file is called: by its task, and by what is not the run's own."""
     parts = [task, *([modality] if modality else [])]
     if config.data.corpus != before.data.corpus:
-        parts.append(re.sub(r"[^\w-]", "_", Path(config.data.corpus).stem))
+        parts.append(plain_name(Path(config.data.corpus).stem))
     return "-".join(parts)
+
+
+def plain_name(text: str) -> str:
+    """Text as a part of a file's name."""
+    return re.sub(r"[^\w-]", "_", text)
 
 
 def protocol_facts(
@@ -340,8 +350,16 @@ def embed_held_out(run: Path) -> tuple[Features, Instances]:
     return evaluator.gallery_features([loaded.encoder])[0], data.held_out
 
 
-def evaluation_config(config: RunConfig, corpus: Path | None, settings: Sequence[str]) -> RunConfig:
+def evaluation_config(
+    config: RunConfig, corpus: Path | None, settings: Sequence[str], over: Tree | None = None
+) -> RunConfig:
     """The run's settings with those changed that do not change what was learned.
+
+    Args:
+        config: of the run.
+        corpus: another one, or None.
+        settings: changes.
+        over: settings of a protocol, which come before these.
 
     Raises:
         ConfigError: names every setting that does, or that cannot be used.
@@ -354,7 +372,8 @@ def evaluation_config(config: RunConfig, corpus: Path | None, settings: Sequence
                 for s in wrong
             ]
         )
-    return parse(with_corpus(override(as_tree(config), settings), corpus))
+    tree = merge(as_tree(config), over or {})
+    return parse(with_corpus(override(tree, settings), corpus))
 
 
 def with_corpus(tree: Tree, corpus: Path | None) -> Tree:

@@ -5,6 +5,7 @@ random initialisation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def classes(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
     if not evaluator.labels.train:
         return []
     wanted = Wanted(clips=evaluator.config.evaluation.clips)
-    splits = evaluator.split_features(encoders, wanted)
+    splits = evaluator.split_features(encoders, wanted, wanted)
     return class_retrieval_rows(
         splits[0],
         encoders[0].method.spaces if evaluator.task == "audio-visual" else frozenset(),
@@ -114,6 +115,7 @@ def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
             f"{len(held_out) - len(rows)} held-out instances left out: without a "
             f"{target.label} that the classifier knows"
         )
+    blocks: Sequence[str | int] = evaluator.config.method.blocks
     scores = classify(
         encoders[0].model,
         target.modality,
@@ -121,9 +123,20 @@ def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
         evaluator.batches(held_out, rows, evaluator.config.evaluation.clips),
         torch.from_numpy(codes),
         evaluator.device,
+        heads=max(1, len(blocks)),
     )
-    evaluator.tell_failures(scores.failures)
-    return make_rows(scores, task="classify", modality=target.modality, label=target.label)
+    evaluator.tell_failures(scores[0].failures)
+    return [
+        row
+        for one, block in zip(scores, blocks or (None,), strict=True)
+        for row in make_rows(
+            one,
+            task="classify",
+            modality=target.modality,
+            label=target.label,
+            block=None if block is None else str(block),
+        )
+    ]
 
 
 TASKS: Mapping[str, Measure] = {
@@ -140,11 +153,12 @@ def _classified(
 ) -> list[Row]:
     if not evaluator.labels.train:
         return []
-    clips = evaluator.config.evaluation.clips
+    settings = evaluator.config.evaluation
     wanted = Wanted(
-        clips=clips, blocks=_numbered(evaluator, encoders[0], taken), mean=task != "svm"
+        clips=settings.clips, blocks=_numbered(evaluator, encoders[0], taken), mean=task != "svm"
     )
-    splits = evaluator.split_features(encoders, wanted)
+    fitted = replace(wanted, clips=settings.svm_clips) if task == "svm" else wanted
+    splits = evaluator.split_features(encoders, fitted, wanted)
     return classification_rows(
         task,
         splits[0],

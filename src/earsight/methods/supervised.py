@@ -24,12 +24,15 @@ class SupervisedConfig:
         modality: whose encoder is trained.
         classes: names of the classes, in the order of the classifier's outputs; empty takes those
             of the training split. Instances of other classes are left out.
+        blocks: freeze the encoder, and learn a linear layer on each of these, ``pooled`` or blocks
+            by number (a linear probe); empty trains the whole network.
     """
 
     name: str = "supervised"
     label: str = ""
     modality: Literal["video", "audio"] = "video"
     classes: tuple[str, ...] = ()
+    blocks: tuple[Literal["pooled", 1, 2, 3, 4], ...] = ()
 
     def heads(self, _: HeadConfig) -> dict[str, HeadConfig]:
         """One linear layer with an output for each class, on one encoder."""
@@ -41,6 +44,8 @@ class SupervisedConfig:
             yield "label: name the label column to learn, such as method.label=digit"
         if len(self.classes) == 1 or len(set(self.classes)) < len(self.classes):
             yield "classes: name two or more, each once, or none"
+        if len(set(self.blocks)) < len(self.blocks):
+            yield "blocks: name each once"
 
 
 class Supervised(Method):
@@ -61,9 +66,10 @@ class Supervised(Method):
         return frozenset()
 
     def loss(self, model: nn.Module, batch: Batch) -> Step:
-        """``−log softmax(z)[label]``, averaged over the batch.
+        """``−log softmax(z)[label]``, averaged over the batch, and summed over blocks if there are.
 
-        The model's embedding is the logits ``z (B, classes)``. Metric: ``accuracy``.
+        The model's embedding is the logits ``z (B, classes)``, of several blocks side by side.
+        Metric: ``accuracy``, of several blocks their mean.
 
         Raises:
             ValueError: the batch has no labels.
@@ -71,9 +77,11 @@ class Supervised(Method):
         if batch.labels is None:
             raise ValueError("supervised learning needs batches with labels")
         logits = self._logits(model, batch.views[0]).float()
-        correct = logits.detach().argmax(dim=1) == batch.labels
+        by_block = logits.view(len(logits), max(1, len(self.settings.blocks)), -1)
+        correct = by_block.detach().argmax(dim=2) == batch.labels[:, None]
+        losses = [F.cross_entropy(one, batch.labels) for one in by_block.unbind(dim=1)]
         return Step(
-            loss=F.cross_entropy(logits, batch.labels),
+            loss=torch.stack(losses).sum(),
             metrics={"accuracy": correct.float().mean()},
             updates={},
         )

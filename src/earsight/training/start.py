@@ -139,11 +139,12 @@ def start_weights(config: RunConfig, model: Pair, start: Start) -> list[str]:
     if wanted_heads(config) == wanted_heads(start.config):
         wanted += [f"{name}_head" for name in model.encoders]
     parts = {name: _part(start, name) for name in wanted}
+    modules: dict[str, nn.Module] = {name: getattr(model, name) for name in wanted}
+    modules |= {f"{name}_encoder": module for name, module in model.backbones.items()}
     for name, state in parts.items():
-        module = getattr(model, name)
-        _check(name, module, state, start.run)
+        _check(name, modules[name], state, start.run)
     for name, state in parts.items():
-        getattr(model, name).load_state_dict(state)
+        modules[name].load_state_dict(state)
     return wanted
 
 
