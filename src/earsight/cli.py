@@ -394,13 +394,15 @@ class Evaluate:
                 "corpus)"
             )
         self._refuse("baseline")
+        if self.preset is not None:
+            load_for((self.task,), self.preset)
         return api.finetune(
             self.folder,
             modality=self.modality,
             label=self.label,
             share=1.0 if self.share is None else self.share,
             scratch=self.scratch,
-            preset=None if self.preset is None else load_for(self.task, self.preset),
+            preset=self.preset,
             corpus=self.corpus,
             settings=self.settings,
             folds=self._folds(),

@@ -1,4 +1,4 @@
-"""A frozen encoder read block by block, and the linear layers that learn from it (methods.md §8)."""
+"""A frozen encoder read block by block, and linear layers that learn from it (methods.md §8)."""
 
 from collections.abc import Sequence
 

@@ -17,7 +17,7 @@ from earsight.evaluation.online import online
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.run import Progress, chosen_folds, protocol_facts
-from earsight.presets.protocols import EvaluationPreset
+from earsight.presets.protocols import load_for
 from earsight.training.resume import check_settings
 from earsight.training.run import train
 from earsight.training.run_folder import read_config
@@ -30,7 +30,7 @@ def finetune(
     label: str,
     share: float = 1.0,
     scratch: bool = False,
-    preset: EvaluationPreset | None = None,
+    preset: str | None = None,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
     folds: Sequence[int] | Literal["all"] = (),
@@ -49,8 +49,8 @@ def finetune(
         label: the label column.
         share: share of each class's training instances that is used.
         scratch: start from a random initialisation instead, with the same schedule.
-        preset: a protocol whose settings are laid over the schedule; one with blocks trains linear
-            layers on the frozen encoder.
+        preset: name of a protocol of ``finetune``, whose settings are laid over the schedule; or of
+            ``probe``, which trains linear layers on the frozen encoder.
         corpus: another corpus than the run's.
         settings: settings to change; the schedule is :data:`earsight.evaluation.finetune.SCHEDULE`.
         folds: official folds to take in turn, or all; empty for the split of the manifest.
@@ -66,6 +66,7 @@ def finetune(
     began = time.monotonic()
 
     before = read_config(run)
+    protocol = None if preset is None else load_for(("finetune", "probe"), preset)
 
     def configure(*more: str) -> RunConfig:
         return finetune_config(
@@ -74,7 +75,7 @@ def finetune(
             label=label,
             share=share,
             scratch=scratch,
-            preset=preset,
+            preset=protocol,
             corpus=corpus,
             settings=[*settings, *more],
         )
@@ -84,12 +85,12 @@ def finetune(
     for seed in range(first.seed, first.seed + seeds):
         for fold in chosen_folds(first, folds) or (first.data.fold,):
             config = configure(f"seed={seed}", f"data.fold={fold}")
-            folder = finetune_folder(run, before, config, preset)
+            folder = finetune_folder(run, before, config, protocol)
             found.append(_one(run, folder, config, quiet, progress))
             repeats.append(Repeat(seed=seed, fold=fold, rows=found[-1].rows))
     if len(found) == 1:
         return found[0]
-    each = finetune_folder(run, before, first, preset).name.replace(f"-seed{first.seed}", "")
+    each = finetune_folder(run, before, first, protocol).name.replace(f"-seed{first.seed}", "")
     evaluation = Evaluation(
         name=f"finetune-{each}-repeated",
         protocol=found[0].protocol + spread_text(repeats),

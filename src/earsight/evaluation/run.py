@@ -179,7 +179,7 @@ def evaluate(
     began = time.monotonic()
     device = choose_device(read_config(run).device)
     loaded = load_run(run, device)
-    over: Tree = {} if preset is None else load_for(task, preset).settings
+    over: Tree = {} if preset is None else load_for((task,), preset).settings
     config = evaluation_config(loaded.config, corpus, settings, over)
     if not config.data.corpus:
         raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")

@@ -5,6 +5,7 @@ the ``blocks`` whose frozen activations are classified, and ``settings``.
 """
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,19 @@ def load(name: str) -> EvaluationPreset:
     )
 
 
-def load_for(task: str, name: str) -> EvaluationPreset:
-    """A protocol of a task.
+def load_for(tasks: Collection[str], name: str) -> EvaluationPreset:
+    """A protocol of one of these tasks.
 
     Raises:
         ConfigError: there is no such protocol, or it is of another task.
     """
     found = load(name)
-    if found.task != task:
-        own = ", ".join(one for one in names() if load(one).task == task) or "none"
+    if found.task not in tasks:
+        own = ", ".join(one for one in names() if load(one).task in tasks) or "none"
         raise ConfigError(
-            [f"protocol {name!r} is of `evaluate {found.task}`; those of {task} are: {own}"]
+            [
+                f"protocol {name!r} is of `evaluate {found.task}`; those of {' and '.join(tasks)} "
+                f"are: {own}"
+            ]
         )
     return found

@@ -1,0 +1,182 @@
+"""Evaluations over folds and seeds, of one modality, by the papers' protocols."""
+
+import csv
+import json
+import shutil
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from earsight import api
+from earsight.config import ConfigError
+from earsight.evaluation.results import read_evaluation
+from earsight.presets import protocols
+from earsight.presets.protocols import load_for
+
+CPU = torch.device("cpu")
+QUICK = ("train.epochs=1", "train.epoch_samples=8", "train.batch=8", "optimizer.milestones=[1]")
+
+
+def tone(path, pitch, seed, seconds=1.5, rate=8000):
+    """A sound file: a tone with some noise."""
+    time = np.arange(int(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(size=len(time))
+    wave = (0.3 * np.sin(2 * np.pi * pitch * time) + 0.02 * noise).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray((wave * 32767).astype(np.int16)[None], layout="mono")
+        frame.rate, frame.time_base = rate, Fraction(1, rate)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """A corpus of sounds alone: two classes, two folds."""
+    folder = tmp_path_factory.mktemp("sounds")
+    lines = [("path", "label", "fold")]
+    for number in range(16):
+        name = f"{number}.wav"
+        tone(folder / name, (300, 1500)[number % 2], number)
+        lines.append((name, ("low", "high")[number % 2], str(1 + number // 8)))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    manifest = folder / "sounds.parquet"
+    api.scan([str(folder)], manifest, labels=folder / "labels.csv", workers=0)
+    return manifest
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("evaluation"))
+    return copy
+
+
+def values(evaluation):
+    return {(r.modality, r.label, r.block, r.metric): r.value for r in evaluation.rows}
+
+
+def test_sounds_alone_are_classified_over_all_folds_from_one_decoding(run, sounds):
+    settings = ["evaluation.clips=2", "evaluation.svm_clips=2"]
+    asked = {"corpus": sounds, "modality": "audio", "settings": settings}
+    whole = api.evaluate(run, "svm", folds="all", **asked)
+    assert len(list((run / "evaluation" / "features").iterdir())) == 2  # learned and random
+    folds = [api.evaluate(run, "svm", folds=[fold], **asked) for fold in (1, 2)]
+    for name in (("audio", "label", "flat", "Sample@1"), ("audio", "label", "flat", "Clip@1")):
+        each = [values(fold)[name] for fold in folds]
+        assert values(whole)[name] == pytest.approx(np.mean(each))
+        spread = values(whole)[*name[:3], f"{name[3]}_deviation"]
+        assert spread == pytest.approx(np.std(each, ddof=1))
+    assert {row.n for row in whole.rows} == {16}
+    assert whole.details["protocol"]["folds"] == [1, 2]
+    assert whole.details["protocol"]["classes"] == {"label": 2}
+    assert "Mean over folds 1, 2" in whole.protocol
+    saved = read_evaluation(run / "evaluation" / "svm-audio-sounds.json")
+    assert saved.rows == folds[-1].rows
+
+
+def test_seeds_give_a_mean_and_its_interval(run):
+    one = api.evaluate(run, "knn", seeds=1)
+    three = api.evaluate(run, "knn", seeds=3)
+    name = ("video", "shape", "pooled", "accuracy")
+    assert values(three)[name] == values(one)[name]
+    assert values(three)[*name[:3], "accuracy_deviation"] == 0
+    assert values(three)[*name[:3], "accuracy_low"] == values(one)[name]
+    assert three.details["protocol"]["seeds"] == [0, 1, 2]
+    before = {r.modality: r.baseline for r in one.rows if r.metric == "accuracy"}
+    after = {r.modality: r.baseline for r in three.rows if r.metric == "accuracy"}
+    assert before != after  # other random initialisations
+
+
+def test_retrieval_by_class_goes_in_four_directions(run):
+    found = api.evaluate(run, "retrieve")
+    directions = {row.modality for row in found.rows if row.label == "shape"}
+    assert directions == {"video-video", "audio-audio", "video-audio", "audio-video"}
+    assert {row.metric for row in found.rows if row.label} == {
+        *(f"R@{k}" for k in (1, 5, 10, 20)),
+        "median_rank",
+        "mAP",
+    }
+
+
+def test_memory_is_that_of_the_bank(run):
+    found = api.memory(run, seeds=2)
+    assert {row.modality for row in found.rows} == {"video", "audio", "both"}
+    assert "memory bank" in found.protocol
+    assert json.loads((run / "evaluation" / "memory.json").read_text())["seed"] == 0
+    saved = api.agreement(run)
+    own = {(r.modality, r.label, r.metric): r.value for r in saved.rows if r.task == "memory"}
+    first = api.memory(run)
+    assert {(r.modality, r.label, r.metric): r.value for r in first.rows} == own
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"task": "probe", "modality": "video"}, "no clip can be used .*no-video.*scan a folder"),
+        ({"task": "probe"}, "no clip can be used"),
+        ({"task": "svm", "modality": "audio", "folds": [3]}, "has no fold 3; it has 1, 2"),
+        ({"task": "svm", "modality": "smell"}, "'smell' is none of this run"),
+        ({"task": "sing"}, "no evaluation; choose one of"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(run, sounds, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        api.evaluate(run, corpus=sounds, **options)
+
+
+def test_folds_of_a_corpus_without_any_are_refused(run):
+    with pytest.raises(ValueError, match="has no folds"):
+        api.evaluate(run, "knn", folds="all")
+
+
+def test_finetuning_over_folds_trains_each_and_averages(run, sounds):
+    asked = {"modality": "audio", "label": "label", "corpus": sounds, "quiet": True}
+    settings = ["train.epochs=1", "train.epoch_samples=8", "train.batch=4"]
+    found = api.finetune(run, folds="all", settings=settings, **asked)
+    folders = sorted(p.name for p in (run / "evaluation" / "finetune").iterdir())
+    assert folders == [
+        "audio-label-100pc-seed0-fold1-sounds",
+        "audio-label-100pc-seed0-fold2-sounds",
+    ]
+    each = [read_evaluation(run / "evaluation" / f"finetune-{name}.json").rows for name in folders]
+    mean = np.mean([row.value for rows in each for row in rows if row.metric == "Sample@1"])
+    assert values(found)["audio", "label", None, "Sample@1"] == pytest.approx(mean)
+
+
+def test_a_trained_probe_changes_no_weight_of_the_encoder(run):
+    small = ["video.frames=4", "video.size=32", "evaluation.clips=1"]
+    found = api.finetune(
+        run,
+        modality="video",
+        label="shape",
+        preset="kinetics-probe",
+        settings=[*QUICK, *small],
+        quiet=True,
+    )
+    assert {(row.task, row.block) for row in found.rows} == {("probe", str(n)) for n in range(1, 5)}
+    probed = api.load_run(run / found.weights, CPU).encoder.model
+    learned = api.load_run(run, CPU).encoder.model
+    before, after = learned.video_encoder.state_dict(), probed.backbones["video"].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    fresh = [layer[1].weight for layer in probed.video_head.layers]
+    assert len({tuple(weight.shape) for weight in fresh}) > 1
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_protocol_is_of_a_task_and_says_where_it_is_from(name):
+    found = protocols.load(name)
+    assert found.task in ("finetune", "probe", "svm")
+    assert "table" in found.about or "published" in found.about
+    assert bool(found.blocks) == (found.task == "probe")
+
+
+def test_a_protocol_of_another_task_is_refused(run):
+    with pytest.raises(ConfigError, match="is of `evaluate finetune`; those of svm are: dcase"):
+        api.evaluate(run, "svm", preset="ucf-101-8")
+    with pytest.raises(ConfigError, match="did you mean 'ucf-101-8'"):
+        load_for(("finetune",), "ucf-101-9")
