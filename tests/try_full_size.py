@@ -1,0 +1,100 @@
+"""One full-size step of every preset, and every protocol of an evaluation, with batches of two.
+
+    python tests/try_full_size.py [NAME …]
+
+Takes minutes and some gigabytes, so it is no part of the tests.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from earsight import api, presets
+from earsight.config import parse
+from earsight.corpus.demo import render_demo
+from earsight.presets import protocols
+
+STEP = ["train.batch=2", "train.epochs=1", "train.epoch_samples=2", "train.keep=[]"]
+STEP += ["evaluation.every=0", "evaluation.tasks=[geometry]", "evaluation.gallery=2"]
+STEP += ["data.workers=0", "data.cache=none", "evaluation.clips=1"]
+"""Small in number alone: pictures, sound and networks are the preset's own."""
+
+
+def main(names: list[str]) -> None:
+    """Run what is named, or all; prints a line each, and fails at the first that fails."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "media").mkdir()
+        render_demo(folder / "media", clips=12, held_out=4, seed=0, workers=1)
+        corpus, labels = folder / "corpus.parquet", folder / "media" / "labels.csv"
+        api.scan([str(folder / "media")], corpus, labels=labels, workers=0)
+        for name in presets.names():
+            if not names or name in names:
+                timed(name, lambda name=name: step(name, corpus, folder / name))
+        wanted = [name for name in protocols.names() if not names or name in names]
+        if wanted and not (folder / "avid-kinetics").exists():
+            step("avid-kinetics", corpus, folder / "avid-kinetics")
+        for name in wanted:
+            timed(name, lambda name=name: evaluate(name, folder / "avid-kinetics"))
+
+
+def timed(name: str, work: Callable[[], str]) -> None:
+    """Print what a piece of work gives, and how long it took."""
+    began = time.monotonic()
+    print(f"{name:28} {work():40} {time.monotonic() - began:6.1f} s", flush=True)
+
+
+def step(name: str, corpus: Path, run: Path) -> str:
+    """Pretrain a preset for one step, from such a run of the preset that it goes on from."""
+    config = parse(presets.load(name))
+    few = {
+        "avid": ["method.negatives=4"],
+        "cma": ["method.negatives=4", "method.positives=2", "method.drawn=2"],
+        "supervised": ["method.label=shape"],
+    }
+    own = few.get(config.method.name, [])
+    if hasattr(config.method, "dictionary"):
+        own = ["method.dictionary=2"]
+        own += ["method.pool=8"] if hasattr(config.method, "pool") else []
+    if config.optimizer.schedule == "multistep":
+        own = [*own, "optimizer.milestones=[1]"]
+    start = None
+    if config.method.name == "cma":
+        base = run.parent / name.replace("cma", "avid", 1).replace("tiny-avid", "tiny")
+        if not base.exists():
+            step(base.name, corpus, base)
+        start = base
+    made = api.run_config(
+        run,
+        preset=name,
+        config=None,
+        corpus=corpus,
+        start=start,
+        settings=[*STEP, *own],
+        resume=False,
+    )
+    api.pretrain(made, run, quiet=True)
+    losses = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "loss" in line]
+    assert losses, f"{name} has made no step"
+    return f"{made.video.frames} x {made.video.size}, {losses[0].split(',')[3].strip()}"
+
+
+def evaluate(name: str, run: Path) -> str:
+    """Take a protocol to its first step, or to its end where nothing is trained."""
+    protocol = protocols.load(name)
+    modality = "audio" if name.startswith(("esc", "dcase")) else "video"
+    if protocol.task == "svm":
+        settings = ["evaluation.clips=2", "evaluation.svm_clips=2", "evaluation.labels=[shape]"]
+        found = api.evaluate(run, "svm", preset=name, modality=modality, settings=settings)
+    else:
+        settings = [*STEP, *(["optimizer.milestones=[1]"] if "cosine" not in str(protocol) else [])]
+        found = api.finetune(
+            run, modality=modality, label="shape", preset=name, settings=settings, quiet=True
+        )
+    return f"{protocol.task}, {len(found.rows)} figures"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
