@@ -340,6 +340,8 @@ class _Engine:
             return agreement(run, settings=settings).rows
         if task == "negatives":
             return negatives(run, settings=settings).rows
+        if task == "memory":
+            return memory(run, settings=settings).rows
         return evaluate(run, task, settings=settings).rows
 
     def machine(self) -> Mapping[str, Any]:

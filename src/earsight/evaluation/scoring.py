@@ -32,7 +32,9 @@ def retrieval_rows(
         before = (
             retrieve(baseline.embedding[query], baseline.embedding[gallery]) if baseline else None
         )
-        rows += make_rows(scores, task="retrieve", modality=f"{query}-{gallery}", baseline=before)
+        rows += make_rows(
+            scores, task="retrieve", modality=_direction(query, gallery), baseline=before
+        )
     return rows
 
 
@@ -56,6 +58,11 @@ def _both_ways(spaces: Spaces) -> Iterator[tuple[Space, Space]]:
     for (first, second), forth in sorted(by_modality.items()):
         if first < second and (second, first) in by_modality:
             yield forth, by_modality[second, first]
+
+
+def _direction(query: str, gallery: str) -> str:
+    """From the query's modality to the gallery's, whichever encoders embed them."""
+    return f"{_modality(query)}-{_modality(gallery)}"
 
 
 def _modality(name: str) -> str:
@@ -109,7 +116,7 @@ def class_retrieval_rows(
     gallery, query = splits
     asked: list[tuple[str, Callable[[Features], torch.Tensor], Callable[[Features], torch.Tensor]]]
     asked = [(f"{name}-{name}", _pooled(name), _pooled(name)) for name in gallery.pooled]
-    asked += [(f"{q}-{g}", _embedded(q), _embedded(g)) for q, g in sorted(spaces)]
+    asked += [(_direction(q, g), _embedded(q), _embedded(g)) for q, g in sorted(spaces)]
     rows: list[Row] = []
     for direction, of_query, of_gallery in asked:
         for name in labels.train:

@@ -26,15 +26,17 @@ class Stage:
         do: ``pretrain`` (from a random initialisation), ``continue`` (from the weights of ``of``)
             or ``evaluate``.
         of: the stage that it builds on; none for ``pretrain``.
-        task: of an evaluation: ``retrieve``, ``knn``, ``probe``, ``finetune``, ``agreement`` or
-            ``negatives``.
+        task: of an evaluation: ``retrieve``, ``knn``, ``probe``, ``svm``, ``memory``,
+            ``finetune``, ``agreement`` or ``negatives``.
         settings: settings of the stage, ``section.name=value``.
         options: of fine-tuning: ``modality``, ``label``, ``share``, ``scratch``.
     """
 
     do: Literal["pretrain", "continue", "evaluate"]
     of: str = ""
-    task: Literal["", "retrieve", "knn", "probe", "finetune", "agreement", "negatives"] = ""
+    task: Literal[
+        "", "retrieve", "knn", "probe", "svm", "memory", "finetune", "agreement", "negatives"
+    ] = ""
     settings: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -130,7 +130,7 @@ def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
 
 def by_labels(stage: Stage, labels: Sequence[str]) -> Stage:
     """A classification of the study's labels and of no others, which it does not report."""
-    if stage.task not in ("knn", "probe", "agreement", "negatives") or not labels:
+    if stage.task in ("", "finetune", "retrieve") or not labels:
         return stage
     return replace(stage, settings=(f"evaluation.labels=[{', '.join(labels)}]", *stage.settings))
 
