@@ -61,6 +61,10 @@ def _in_gallery(
     if not tasks or evaluator.task != "audio-visual":
         return []
     spaces = encoders[0].method.spaces
+    if not spaces and "pairing" in tasks:
+        evaluator.tell_of(
+            "pictures and sounds are not compared: this method trains no space in which they can be"
+        )
     features = evaluator.gallery_features(encoders)
     before = features[1] if len(features) > 1 else None
     measures = {"retrieve": retrieval_rows, "pairing": pairing_rows, "geometry": geometry_rows}
