@@ -129,6 +129,50 @@ def test_what_cannot_be_evaluated_is_said(run, sounds, options, reason):
         api.evaluate(run, corpus=sounds, **options)
 
 
+def relabelled(sounds, folder, change):
+    """The corpus of sounds with other labels: ``change`` maps a line's cells."""
+    source = sounds.parent / "labels.csv"
+    with source.open(newline="") as file:
+        head, *lines = csv.reader(file)
+    lines = [
+        line for line in (change(dict(zip(head, cells, strict=True))) for cells in lines) if line
+    ]
+    labels, manifest = folder / "other.csv", folder / "other.parquet"
+    with labels.open("w", newline="") as file:
+        writer = csv.DictWriter(file, head)
+        writer.writeheader()
+        writer.writerows(lines)
+    report = api.scan([str(sounds.parent)], manifest, labels=labels, workers=0)
+    return manifest, report
+
+
+def test_clips_without_a_label_are_left_out_and_absent_files_told(run, sounds, tmp_path):
+    def change(line):
+        number = int(line["path"].removesuffix(".wav"))
+        if number == 15:
+            return line | {"path": "gone.wav"}
+        return line | ({"label": ""} if number % 4 == 0 else {})
+
+    manifest, report = relabelled(sounds, tmp_path, change)
+    assert report.unmatched == ["gone.wav"]
+    found = api.evaluate(run, "knn", corpus=manifest, modality="audio", folds=[1])
+    assert {row.n for row in found.rows} == {6}  # of eight, two without a label
+
+
+def test_one_class_alone_is_said(run, sounds, tmp_path):
+    manifest, _ = relabelled(sounds, tmp_path, lambda line: line | {"label": "same"})
+    with pytest.raises(ValueError, match="label label left out: fewer than two of its classes"):
+        api.evaluate(run, "svm", corpus=manifest, modality="audio", folds=[1])
+
+
+def test_more_clips_than_a_file_is_long_overlap(run, sounds):
+    settings = ["evaluation.clips=30", "evaluation.labels=[label]"]
+    found = api.evaluate(
+        run, "knn", corpus=sounds, modality="audio", folds=[1], settings=settings, baseline=False
+    )
+    assert {row.n for row in found.rows} == {8}
+
+
 def test_folds_of_a_corpus_without_any_are_refused(run):
     with pytest.raises(ValueError, match="has no folds"):
         api.evaluate(run, "knn", folds="all")

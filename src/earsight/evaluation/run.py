@@ -197,9 +197,10 @@ def evaluate(
             encoders.append(random_encoder(replace(config, seed=config.seed + number), device))
         repeats += [_repeat(evaluator, task, encoders, number) for evaluator in evaluators]
     rows = combine(repeats)
-    if not any(row.task == task for row in rows):
-        raise ValueError(_NOTHING[task])
     first = evaluators[0]
+    if not any(row.task == task for row in rows):
+        why = f" ({first.labels})" if str(first.labels) else ""
+        raise ValueError(f"{_NOTHING[task]}{why}")
     left_out = str(first.labels) if task in ("knn", "probe", "svm") else ""
     evaluation = Evaluation(
         name=evaluation_name(task, loaded.config, config, modality),
