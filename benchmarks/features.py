@@ -21,8 +21,8 @@ from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.evaluation.features import Encoder, Wanted, extract
+from earsight.evaluation.load import make_evaluator, random_encoder
 from earsight.evaluation.protocol import Evaluator
-from earsight.evaluation.run import make_evaluator, random_encoder
 from earsight.training.setup import blank_inputs, open_data
 
 SHARE = 0.9

@@ -32,7 +32,16 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
         wanted = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
         met = "yes" if target["met"] else "**no**"
         lines.append(f"| {target['name']} | {target['measured']:.3g}{unit} | {wanted} | {met} |")
-    return [*lines, ""]
+    return [*lines, "", *table(report.get("table", []))]
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Figures without a target: a head, then a line each; nothing where there are none."""
+    if not rows:
+        return []
+    head, *lines = rows
+    rule = ["---"] * len(head)
+    return [*(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines)), ""]
 
 
 def page() -> str:

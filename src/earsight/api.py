@@ -29,18 +29,13 @@ from earsight.corpus.scan import scan as scan_media
 from earsight.evaluation.agreement_run import evaluate_agreement
 from earsight.evaluation.compare import compare
 from earsight.evaluation.finetune_run import finetune
+from earsight.evaluation.load import Loaded, Progress, embed_held_out, load_run
 from earsight.evaluation.memory_run import evaluate_memory as memory
 from earsight.evaluation.negatives_run import evaluate_negatives
 from earsight.evaluation.online import online, summary
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row
-from earsight.evaluation.run import (
-    Loaded,
-    Progress,
-    embed_held_out,
-    evaluate,
-    load_run,
-)
+from earsight.evaluation.run import evaluate
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
 from earsight.studies.design import read_design

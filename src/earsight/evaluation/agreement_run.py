@@ -20,10 +20,10 @@ from earsight.evaluation.agreement import (
 )
 from earsight.evaluation.bank import Bank, read_bank
 from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.load import evaluation_config
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.results import Evaluation, write_evaluation
-from earsight.evaluation.run import evaluation_config
 from earsight.selection.agreement import Agreement, Mined
 from earsight.training.devices import choose_device, describe_machine, prepare_machine
 from earsight.training.run_folder import read_config

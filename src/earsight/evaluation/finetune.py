@@ -11,17 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
+from earsight.evaluation.load import Progress, load_run, make_evaluator, with_corpus
 from earsight.evaluation.repeats import Repeat
 from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
-from earsight.evaluation.run import (
-    Progress,
-    load_run,
-    make_evaluator,
-    plain_name,
-    protocol_facts,
-    with_corpus,
-)
 from earsight.evaluation.tasks import evaluate_tasks
+from earsight.evaluation.texts import plain_name, protocol_facts
 from earsight.presets.protocols import EvaluationPreset
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.setup import open_data

@@ -13,10 +13,12 @@ from earsight.evaluation.finetune import (
     finetune_result,
     reported,
 )
+from earsight.evaluation.load import Progress
 from earsight.evaluation.online import online
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
-from earsight.evaluation.run import Progress, chosen_folds, protocol_facts
+from earsight.evaluation.run import chosen_folds
+from earsight.evaluation.texts import protocol_facts
 from earsight.presets.protocols import load_for
 from earsight.training.resume import check_settings
 from earsight.training.run import train

@@ -15,19 +15,13 @@ from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.bank import read_bank
 from earsight.evaluation.features import Wanted
 from earsight.evaluation.labels import choose_labels, class_counts
+from earsight.evaluation.load import Progress, evaluation_config, load_run, make_evaluator
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.rows import Row
-from earsight.evaluation.run import (
-    Progress,
-    evaluation_config,
-    evaluation_name,
-    load_run,
-    make_evaluator,
-    protocol_facts,
-)
+from earsight.evaluation.texts import evaluation_name, protocol_facts
 from earsight.training.devices import choose_device, describe_machine, prepare_machine
 from earsight.training.run_folder import read_config
 from earsight.training.setup import open_data

@@ -14,9 +14,9 @@ from torch import Tensor
 from earsight.encoders.momentum import Caught, last_linear
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.features import Encoder, Features
+from earsight.evaluation.load import random_encoder
 from earsight.evaluation.negatives import Encoded
 from earsight.evaluation.protocol import Evaluator
-from earsight.evaluation.run import random_encoder
 from earsight.methods.choice import Queries
 from earsight.training.checkpoint import checkpoint_path, load_checkpoint
 

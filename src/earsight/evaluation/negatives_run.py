@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earsight.config import RunConfig
 from earsight.corpus.instances import Instances
 from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.load import Progress, evaluation_config, make_evaluator
 from earsight.evaluation.negatives import (
     DRAWS,
     SIZES,
@@ -28,7 +29,6 @@ from earsight.evaluation.negatives_encode import encode_checkpoints
 from earsight.evaluation.negatives_rows import Figures, judge, plain, rows_of
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.results import Evaluation, write_evaluation
-from earsight.evaluation.run import Progress, evaluation_config, make_evaluator
 from earsight.methods.choice import RULES
 from earsight.methods.momentum import MomentumConfig, PosteriorConfig
 from earsight.training.checkpoint import steps_saved

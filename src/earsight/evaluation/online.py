@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 from earsight.config import RunConfig
 from earsight.evaluation.features import Encoder
+from earsight.evaluation.load import make_evaluator
 from earsight.evaluation.rows import as_metrics
-from earsight.evaluation.run import make_evaluator
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.training.logging import Log
 from earsight.training.loop import Parts

@@ -1,0 +1,127 @@
+"""A run opened to be evaluated: its encoders, its settings, its clips."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
+from earsight.corpus.instances import Instances
+from earsight.corpus.split import Task
+from earsight.evaluation.features import Encoder, Features
+from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.protocol import Evaluator
+from earsight.training.devices import choose_device, worker_count
+from earsight.training.origin import Origin, read_origin
+from earsight.training.run_folder import load_encoders, read_config
+from earsight.training.setup import Data, build_method, build_model, open_data, task_of
+from earsight.transforms.inputs import Inputs
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A run's encoders, ready to use; ``origin`` says where they come from if not from here."""
+
+    config: RunConfig
+    encoder: Encoder
+    inputs: Inputs
+    origin: Origin | None = None
+
+
+def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
+    """Encoders, method and inputs of a finished run.
+
+    Args:
+        run: the run folder.
+        device: where they are put.
+        size: rows of the method's state (of no matter for its embeddings).
+
+    Raises:
+        ValueError: the folder is no run, or it has not finished.
+    """
+    read_config(run)
+    saved = load_encoders(run / "encoders.safetensors")
+    encoder = random_encoder(saved.config, device, size)
+    encoder.model.load_state_dict(saved.model)
+    if encoder.method.keys is not None:
+        encoder.method.keys.load_state_dict(saved.keys)
+    return Loaded(
+        config=saved.config,
+        encoder=encoder,
+        inputs=saved.inputs.to(device),
+        origin=read_origin(run),
+    )
+
+
+def random_encoder(config: RunConfig, device: torch.device, size: int = 2) -> Encoder:
+    """The encoders of a run at their random initialisation."""
+    model, method = build_model(config, device), build_method(config, size, device)
+    method.attach(model)
+    return Encoder(model=model, method=method)
+
+
+def make_evaluator(
+    config: RunConfig,
+    data: Data,
+    inputs: Inputs,
+    *,
+    task: Task | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Evaluator:
+    """The evaluator of a run under way: it keeps nothing, and probes pooled features alone."""
+    return Evaluator(
+        config=config,
+        data=data,
+        labels=choose_labels(data.train.labels, data.held_out.labels, config.evaluation.labels),
+        inputs=inputs,
+        device=choose_device(config.device),
+        workers=worker_count(config),
+        task=task or task_of(config),
+        progress=progress,
+        tell=tell,
+    )
+
+
+def evaluation_config(
+    config: RunConfig, corpus: Path | None, settings: Sequence[str], over: Tree | None = None
+) -> RunConfig:
+    """The run's settings with those changed that do not change what was learned.
+
+    Args:
+        config: of the run.
+        corpus: another one, or None.
+        settings: changes.
+        over: settings of a protocol, which come before these.
+
+    Raises:
+        ConfigError: names every setting that does, or that cannot be used.
+    """
+    wrong = [s for s in settings if not s.startswith(("evaluation.", "data.", "threads", "device"))]
+    if wrong:
+        raise ConfigError(
+            [
+                f"{s}: decides what was learned; only evaluation. and data. settings may change"
+                for s in wrong
+            ]
+        )
+    tree = merge(as_tree(config), over or {})
+    return parse(with_corpus(override(tree, settings), corpus))
+
+
+def with_corpus(tree: Tree, corpus: Path | None) -> Tree:
+    """Settings for another corpus, if one is given."""
+    if corpus is None:
+        return tree
+    return merge(tree, {"data": {"corpus": str(corpus.resolve())}})
+
+
+def embed_held_out(run: Path) -> tuple[Features, Instances]:
+    """Embeddings of the run's held-out gallery, and the instances that its rows name."""
+    loaded = load_run(run, choose_device(read_config(run).device))
+    data = open_data(loaded.config, learning=False, once=True)
+    evaluator = make_evaluator(loaded.config, data, loaded.inputs)
+    return evaluator.gallery_features([loaded.encoder])[0], data.held_out

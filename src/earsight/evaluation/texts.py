@@ -1,0 +1,96 @@
+"""What evaluations are called, and what they say of themselves."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from earsight.config import RunConfig
+from earsight.corpus.manifest import read
+from earsight.evaluation.repeats import Repeat
+
+_CLASSIFIED = (
+    "{clips} evenly spaced clips averaged; fitted on at most {probe_samples} training instances."
+)
+
+PROTOCOLS = {
+    "retrieve": (
+        "Cross-modal retrieval of held-out clips in a fixed gallery of at most {gallery}, one "
+        "centre clip each, within the spaces that the method trains to agree; of both directions "
+        "together, the mean log-rank and its deviation if pairs were matched at random. By label, "
+        "retrieval of training instances (at most {probe_samples}) of the same class by held-out "
+        "ones, {clips} evenly spaced clips averaged: within a modality by pooled features before "
+        "any head, across by the spaces' embeddings; equals in random order."
+    ),
+    "knn": f"Cosine kNN (k = 20) on pooled encoder features before any head, {_CLASSIFIED}",
+    "probe": (
+        "Multinomial logistic regression on standardised encoder features before any head: pooled, "
+        "or the activations of blocks max-pooled to grids (12×12, 8×8, 6×6 and 4×4 cells for "
+        f"blocks 1 to 4); C chosen on a tenth of the training split; {_CLASSIFIED}"
+    ),
+    "svm": (
+        "One-vs-all linear SVMs (squared hinge loss) on standardised features of single clips, "
+        "{svm_layer}, of which each training instance gives {svm_clips} and each held-out one "
+        "{clips}, evenly spaced; C chosen on a tenth of the training split. Clip@1 scores single "
+        "clips, Sample@1 the mean of an instance's scores. Fitted on at most {probe_samples} "
+        "training instances."
+    ),
+    "classify": (
+        "The run's own classifier on held-out clips: Clip@1 scores single clips, Sample@1 the mean "
+        "class probabilities of {clips} evenly spaced clips."
+    ),
+}
+
+_NO_LABELS = "the corpus has no labels to classify by; scan it again with --labels"
+NOTHING = {
+    "retrieve": (
+        "this method trains no space in which pictures and sounds can be compared, and the corpus "
+        "has no labels to retrieve by"
+    ),
+    "svm": _NO_LABELS,
+    "knn": _NO_LABELS,
+    "probe": _NO_LABELS,
+    "classify": "this method has learned no classifier; only supervised runs have one",
+}
+"""Why a task has no figures."""
+
+
+def evaluation_name(task: str, before: RunConfig, config: RunConfig, modality: str | None) -> str:
+    """What an evaluation's file is called: by its task, and by what is not the run's own."""
+    parts = [task, *([modality] if modality else [])]
+    if config.data.corpus != before.data.corpus:
+        parts.append(plain_name(Path(config.data.corpus).stem))
+    return "-".join(parts)
+
+
+def plain_name(text: str) -> str:
+    """Text as a part of a file's name."""
+    return re.sub(r"[^\w-]", "_", text)
+
+
+def protocol_facts(
+    config: RunConfig,
+    task: str,
+    repeats: Sequence[Repeat],
+    instances: int,
+    classes: Mapping[str, int],
+) -> dict[str, object]:
+    """What tells one evaluation's figures from another's, as plain data.
+
+    Args:
+        config: of the evaluation.
+        task: its name.
+        repeats: its folds and seeds.
+        instances: of the training split (of the first fold).
+        classes: label column to its classes.
+    """
+    return {
+        "task": task,
+        "data": read(Path(config.data.corpus)).settings.layout,
+        "folds": sorted({repeat.fold for repeat in repeats if repeat.fold}),
+        "seeds": sorted({repeat.seed for repeat in repeats}),
+        "clips": config.evaluation.clips,
+        "frames": config.video.frames,
+        "size": config.video.size,
+        "instances": instances,
+        "classes": dict(classes),
+    }
