@@ -16,6 +16,7 @@ ORDER = [
     "methods",
     "training",
     "evaluation",
+    "search",
     "report",
     "studies",
     "api",

@@ -12,6 +12,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "import_avid",
+    "load",
     "load_run",
     "pretrain",
     "scan",

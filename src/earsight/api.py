@@ -38,6 +38,7 @@ from earsight.evaluation.rows import Row
 from earsight.evaluation.run import evaluate
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
+from earsight.search.embedder import Embedder
 from earsight.studies.design import read_design
 from earsight.studies.progress import Show
 from earsight.studies.run import do_study, plan_study
@@ -76,6 +77,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "import_avid",
+    "load",
     "load_run",
     "memory",
     "negatives",
@@ -226,6 +228,20 @@ def import_avid(
         ValueError: the checkpoint, the statistics or a setting cannot be used.
     """
     return import_checkpoint(file, run, audio_stats=audio_stats, settings=settings)
+
+
+def load(run: Path | str, *, device: str = "auto") -> Embedder:
+    """A run's encoders, ready to embed anyone's files and arrays.
+
+    Args:
+        run: the run folder.
+        device: ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: the folder is no run, or it has not finished.
+    """
+    place = choose_device(device)
+    return Embedder(loaded=load_run(Path(run), place), device=place)
 
 
 def dry_run(config: RunConfig) -> Estimate:

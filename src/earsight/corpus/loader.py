@@ -15,12 +15,15 @@ from earsight.config import DataConfig
 from earsight.corpus.batch import Batch
 from earsight.corpus.clips import EvaluationClips, LoaderError, TrainingClips
 from earsight.corpus.heartbeat import Heartbeat
+from earsight.corpus.windows import WindowClips
+
+Clips = TrainingClips | EvaluationClips | WindowClips
 
 _SHARED_MEMORY = "/dev/shm"
 
 
 def load(
-    clips: TrainingClips | EvaluationClips,
+    clips: Clips,
     numbers: range,
     data: DataConfig,
     *,
@@ -60,7 +63,7 @@ def load(
             _explain(error, clips, data)
 
 
-def _explain(error: RuntimeError, clips: TrainingClips | EvaluationClips, data: DataConfig) -> None:
+def _explain(error: RuntimeError, clips: Clips, data: DataConfig) -> None:
     """Name what hangs; return where the loader was only slow, so that it is asked again."""
     if isinstance(error, LoaderError):
         # A worker's error arrives with its traceback in front.
@@ -102,7 +105,7 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def batch_bytes(clips: TrainingClips | EvaluationClips) -> int:
+def batch_bytes(clips: Clips) -> int:
     """Bytes of one batch as it comes from a worker."""
     video, audio = clips.settings.video, clips.settings.audio
     views = clips.views if isinstance(clips, TrainingClips) else clips.clips
@@ -111,9 +114,7 @@ def batch_bytes(clips: TrainingClips | EvaluationClips) -> int:
     return clips.batch * views * clip
 
 
-def check_shared_memory(
-    clips: TrainingClips | EvaluationClips, data: DataConfig, workers: int
-) -> None:
+def check_shared_memory(clips: Clips, data: DataConfig, workers: int) -> None:
     """Raise LoaderError where the batches in flight do not fit into shared memory."""
     if not os.path.isdir(_SHARED_MEMORY):  # noqa: PTH112 - not every system has it
         return

@@ -107,10 +107,7 @@ def evaluation_requests(
     places = [0.5] if clips == 1 else np.linspace(0, 1, clips)
     starts = [low + place * (latest - low) for place in places]
     sounds = [_audio_start(instances, row, start, audio.duration) for start in starts]
-    width, height = instances.width[row], instances.height[row]
-    side = _EVALUATION_CROP * np.minimum(width, height)
-    half = np.stack([side / np.maximum(width, 1), side / np.maximum(height, 1)], 1) / 2
-    boxes = np.concatenate([0.5 - half, 0.5 + half], 1)
+    boxes = _centre_boxes(instances, row)
     return [
         _request(
             instances,
@@ -120,6 +117,47 @@ def evaluation_requests(
         )
         for b in range(len(row))
     ]
+
+
+def window_request(
+    instances: Instances,
+    row: int,
+    starts: Floats,
+    *,
+    seconds: float,
+    video: VideoConfig,
+    audio: AudioConfig,
+) -> ClipRequest:
+    """A centre crop from the middle of each window of an instance, pictures and sound alike.
+
+    Args:
+        instances: all of them.
+        row: which.
+        starts: ``(W,)`` where the windows begin.
+        seconds: their length.
+        video: what a clip's pictures are.
+        audio: what its sound is.
+    """
+    rows = np.full(len(starts), row)
+    low, room = _room(instances, rows, video.duration, audio.duration)
+    middle = starts + seconds / 2
+    pictures = np.clip(middle - video.duration / 2, low, low + room)
+    sounds = _audio_start(instances, rows, middle - audio.duration / 2, audio.duration)
+    (box,) = _centre_boxes(instances, np.array([row]))
+    return _request(
+        instances,
+        row,
+        [_picture(video, start, box, False) for start in pictures],
+        [_sound(audio, start, audio.duration) for start in sounds],
+    )
+
+
+def _centre_boxes(instances: Instances, row: Ints) -> Floats:
+    """``(B, 4)``: squares in the middle, of the short side / 0.875."""
+    width, height = instances.width[row], instances.height[row]
+    side = _EVALUATION_CROP * np.minimum(width, height)
+    half = np.stack([side / np.maximum(width, 1), side / np.maximum(height, 1)], 1) / 2
+    return np.concatenate([0.5 - half, 0.5 + half], 1)
 
 
 def video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
