@@ -9,6 +9,7 @@ __all__ = [
     "av_digits",
     "configure",
     "dry_run",
+    "embed",
     "evaluate",
     "finetune",
     "import_avid",
@@ -16,6 +17,7 @@ __all__ = [
     "load_run",
     "pretrain",
     "scan",
+    "search",
     "study",
 ]
 

@@ -38,7 +38,12 @@ from earsight.evaluation.rows import Row
 from earsight.evaluation.run import evaluate
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
+from earsight.search.embed import Missing, Span
 from earsight.search.embedder import Embedder
+from earsight.search.index import model_hash, read_index
+from earsight.search.make import IndexReport, make_index
+from earsight.search.query import By, Hit
+from earsight.search.query import search as search_index
 from earsight.studies.design import read_design
 from earsight.studies.progress import Show
 from earsight.studies.run import do_study, plan_study
@@ -73,6 +78,7 @@ __all__ = [
     "compare",
     "configure",
     "dry_run",
+    "embed",
     "embed_held_out",
     "evaluate",
     "finetune",
@@ -84,6 +90,7 @@ __all__ = [
     "pretrain",
     "run_config",
     "scan",
+    "search",
     "seconds_of",
     "study",
     "summary",
@@ -242,6 +249,78 @@ def load(run: Path | str, *, device: str = "auto") -> Embedder:
     """
     place = choose_device(device)
     return Embedder(loaded=load_run(Path(run), place), device=place)
+
+
+def embed(
+    run: Path,
+    source: str | Path,
+    output: Path,
+    *,
+    window: str | float | None = None,
+    hop: str | float | None = None,
+    missing: Missing = "skip",
+    workers: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> IndexReport:
+    """Embed every window of a corpus into an index; called again, it goes on where it was stopped.
+
+    Args:
+        run: the run folder.
+        source: a manifest, or a folder or file, which is scanned.
+        output: folder of the index.
+        window: seconds of a window, or text such as ``2s``; None for the model's clips.
+        hop: from one start to the next; None for the length of a window.
+        missing: what becomes of files without sound: ``skip``, ``silence`` or ``error``.
+        workers: decoding processes; None for one per core.
+        device: where the encoders are.
+        progress: told of parts done, and of how many.
+
+    Raises:
+        ValueError: run or source cannot be used, or the folder holds something else.
+    """
+    place = choose_device(device)
+    return make_index(
+        load_run(run, place),
+        run,
+        source,
+        output,
+        device=place,
+        span=Span(seconds=seconds_of(window), hop=seconds_of(hop), missing=missing),
+        workers=cores() if workers is None else workers,
+        progress=progress,
+    )
+
+
+def search(
+    index: Path,
+    query: Path,
+    *,
+    by: By | None = None,
+    count: int = 10,
+    every_window: bool = False,
+    run: Path | None = None,
+    device: str = "auto",
+) -> tuple[By, list[Hit]]:
+    """What in an index is nearest to a file; see :func:`earsight.search.query.search`.
+
+    Args:
+        index: its folder.
+        query: a file.
+        by: modality of the query and of what is found, or ``agreement``.
+        count: how many, at most.
+        every_window: not only a file's best window.
+        run: the run that the index was made with, where that has moved.
+        device: where the encoders are.
+
+    Raises:
+        ValueError: index, run or query cannot be used.
+    """
+    known = read_index(index)
+    embedder = load(known.about.run if run is None else run, device=device)
+    if model_hash(embedder.loaded) != known.about.model:
+        raise ValueError(f"{index} was made by other weights than these; embed again")
+    return search_index(known, embedder.embed(query), by=by, count=count, spread=not every_window)
 
 
 def dry_run(config: RunConfig) -> Estimate:

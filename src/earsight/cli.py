@@ -439,6 +439,94 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Embed every window of a corpus, to search it.
+
+    Example: earsight embed runs/first ~/videos -o index --window 2s --hop 1s
+
+    Given again, it goes on where it was stopped.
+    """
+
+    folder: Positional[Path]
+    """The run folder."""
+    source: Positional[str]
+    """A manifest, or a folder or file, which is scanned."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The folder of the index."""
+    window: str | None = None
+    """Length of a window, such as 2s (default: that of the model's clips)."""
+    hop: str | None = None
+    """From one window's start to the next (default: the length of a window)."""
+    missing: Literal["skip", "silence", "error"] = "skip"
+    """What becomes of files without sound."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Embed."""
+        from earsight import api
+
+        with progress("embedding") as show:
+            report = api.embed(
+                self.folder,
+                self.source,
+                self.output,
+                window=self.window,
+                hop=self.hop,
+                missing=self.missing,
+                workers=self.workers,
+                progress=show,
+            )
+        emit(self.json, report.as_dict(), str(report), run=self.folder)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Find what in an index is nearest to a file.
+
+    Example: earsight search index --query clip.mp4 --by audio-video
+    """
+
+    index: Positional[Path]
+    """The folder that `earsight embed` made."""
+    query: Path
+    """A video or a sound; its windows are averaged."""
+    by: Literal["video-video", "audio-audio", "video-audio", "audio-video", "agreement"] | None = (
+        None
+    )
+    """Modality of the query and of what is found, or agreement in both (default: agreement where
+    there are both, else within the one)."""
+    count: Annotated[int, arg(aliases=["-k"])] = 10
+    """How many, at most."""
+    every_window: bool = False
+    """Not only the best window of each file."""
+    from_run: Annotated[Path | None, arg(name="run")] = None
+    """The run that the index was made with, where that has moved."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Search."""
+        from earsight import api
+        from earsight.search.tables import format_hits
+
+        by, hits = api.search(
+            self.index,
+            self.query,
+            by=self.by,
+            count=self.count,
+            every_window=self.every_window,
+            run=self.from_run,
+        )
+        tree = {"by": by, "hits": [hit.as_dict() for hit in hits]}
+        emit(self.json, tree, format_hits(by, hits))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Import:
     """Make a run of published weights, to evaluate and use as any other.
 
@@ -605,6 +693,8 @@ def parse(given: list[str]) -> Command:
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Compare, subcommand("compare")]
+        | Annotated[Embed, subcommand("embed")]
+        | Annotated[Search, subcommand("search")]
         | Annotated[Import, subcommand("import")]
         | Annotated[Study, subcommand("study")]
         | Annotated[Demo, subcommand("demo")]

@@ -65,7 +65,7 @@ def feature_path(
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     for part in (encoder.model.state_dict(), encoder.method.state_dict(), state["tensors"]):
-        _add_tensors(digest, part.items())
+        add_tensors(digest, part.items())
     digest.update(rows.tobytes())
     for item in fields(Instances):
         if item.name not in _FACTS:
@@ -74,7 +74,8 @@ def feature_path(
     return folder / f"{digest.hexdigest()}.safetensors"
 
 
-def _add_tensors(digest: "hashlib.blake2b", tensors: Iterable[tuple[str, Tensor]]) -> None:
+def add_tensors(digest: "hashlib.blake2b", tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Add tensors to a digest, by name, whatever order they come in."""
     for name, value in sorted(tensors, key=lambda pair: pair[0]):
         plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -104,14 +104,18 @@ class WindowEmbedder:
         return clip if self.span.seconds is None else self.span.seconds
 
     @property
+    def hop(self) -> float:
+        """Seconds from one window's start to the next."""
+        return self.seconds if self.span.hop is None else self.span.hop
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Those that are asked for and that the run has encoders of."""
         return tuple(name for name in self.loaded.encoder.model.encoders if name in self.wanted)
 
     def windows(self, instances: Instances) -> Windows:
         """The windows of instances."""
-        hop = self.seconds if self.span.hop is None else self.span.hop
-        return cut_windows(instances, seconds=self.seconds, hop=hop)
+        return cut_windows(instances, seconds=self.seconds, hop=self.hop)
 
     def embed(self, instances: Instances) -> Embedded:
         """Embed every window of every instance that can be read.

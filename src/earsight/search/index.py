@@ -1,0 +1,293 @@
+"""An index: embeddings of every window of a corpus, in a folder.
+
+``index.json`` says by which model, how windows were cut, and of which manifest; ``parts/`` holds
+one Parquet file for each block of instances, written whole or not at all, so that an index that was
+stopped goes on where it was; ``corpus.parquet`` is the manifest.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from earsight.corpus.batch import Failure
+from earsight.corpus.instances import Instances
+from earsight.evaluation.feature_file import add_tensors
+from earsight.evaluation.load import Loaded
+from earsight.evaluation.results import write_whole
+from earsight.search.embed import Embedded
+
+SCHEMA = 1
+"""Version of an index."""
+
+ABOUT = "index.json"
+PARTS = "parts"
+CORPUS = "corpus.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What an index was made with.
+
+    Attributes:
+        model: hash of weights and transforms.
+        run: folder of the run, absolute.
+        corpus: hash of the instances.
+        seconds: length of a window.
+        hop: from one start to the next.
+        missing: what becomes of instances without sound.
+        block: instances of a part.
+        parts: how many there are.
+        spaces: names of embeddings that are compared across modalities, query and gallery.
+        notices: what must be said of the weights.
+    """
+
+    model: str
+    run: str
+    corpus: str
+    seconds: float
+    hop: float
+    missing: str
+    block: int
+    parts: int
+    spaces: tuple[tuple[str, str], ...]
+    notices: tuple[str, ...] = ()
+
+
+def model_hash(loaded: Loaded) -> str:
+    """A name for everything that an embedding depends on."""
+    digest = hashlib.blake2b(digest_size=12)
+    state = loaded.inputs.state()
+    digest.update(json.dumps(state["settings"], sort_keys=True).encode())
+    keys = loaded.encoder.method.keys
+    for part in (
+        loaded.encoder.model.state_dict(),
+        {} if keys is None else keys.state_dict(),
+        state["tensors"],
+    ):
+        add_tensors(digest, part.items())
+    return digest.hexdigest()
+
+
+def corpus_hash(instances: Instances) -> str:
+    """A name for these instances, in this order."""
+    digest = hashlib.blake2b(digest_size=12)
+    for column in (instances.key, instances.size, instances.mtime_ns):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def begin(folder: Path, about: About) -> None:
+    """Make an index, or make sure that the one that is there is of the same making.
+
+    Raises:
+        ValueError: the folder holds something else, or an index of another making.
+    """
+    if (folder / ABOUT).exists():
+        found = read_about(folder)
+        wrong = [name for name, value in asdict(found).items() if value != getattr(about, name)]
+        if wrong := [name for name in wrong if name != "run"]:
+            raise ValueError(
+                f"{folder} is an index with another {' and '.join(wrong)}; choose another folder"
+            )
+        return
+    known = {CORPUS, PARTS}
+    if folder.exists() and any(one.name not in known for one in folder.iterdir()):
+        raise ValueError(f"{folder} holds other things; choose another folder")
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    tree = {"schema": SCHEMA, **asdict(about)}
+    write_whole(folder / ABOUT, json.dumps(tree, indent=1) + "\n")
+
+
+def read_about(folder: Path) -> About:
+    """What an index was made with.
+
+    Raises:
+        ValueError: it is none, or of another schema.
+    """
+    path = folder / ABOUT
+    if not path.is_file():
+        raise ValueError(f"{folder} is no index (it has no {ABOUT}); make one by `earsight embed`")
+    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if tree.pop("schema", None) != SCHEMA:
+        raise ValueError(f"{path}: has another schema than {SCHEMA}; embed again")
+    spaces = tuple((str(one), str(other)) for one, other in tree.pop("spaces"))
+    return About(**tree | {"notices": tuple(tree["notices"])}, spaces=spaces)
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Where a part lies."""
+    return folder / PARTS / f"{number:06d}.parquet"
+
+
+def write_part(
+    folder: Path,
+    number: int,
+    found: Embedded,
+    instances: Instances,
+    paths: Sequence[str],
+    model: str,
+) -> None:
+    """Write the windows of a block of instances, all or nothing.
+
+    Args:
+        folder: of the index.
+        number: of the part.
+        found: its windows.
+        instances: of the part.
+        paths: ``(N,)`` as in the corpus.
+        model: hash of the model.
+    """
+    tables = [_table(found, name, x, instances, paths, model) for name, x in found.vectors.items()]
+    failures = json.dumps([asdict(one) for one in found.failures]).encode()
+    table = pa.concat_tables(tables) if tables else _EMPTY.empty_table()
+    path = part_path(folder, number)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        pq.write_table(
+            table.replace_schema_metadata({b"failures": failures}), beside, compression="zstd"
+        )
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+_EMPTY = pa.schema(
+    [
+        ("key", pa.uint64()),
+        ("path", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("modality", pa.string()),
+        ("vector", pa.list_(pa.float32())),
+        ("model", pa.string()),
+    ]
+)
+
+
+def _table(
+    found: Embedded,
+    name: str,
+    x: Tensor,
+    instances: Instances,
+    paths: Sequence[str],
+    model: str,
+) -> pa.Table:
+    known = np.flatnonzero(~x.isnan().any(dim=1).numpy())
+    row = found.row[known]
+    flat = pa.array(x[torch.from_numpy(known)].numpy().ravel())
+    offsets = pa.array(np.arange(len(known) + 1, dtype=np.int32) * x.shape[1])
+    return pa.table(
+        {
+            "key": pa.array(instances.key[row]),
+            "path": pa.array([paths[at] for at in row], pa.string()),
+            "start": pa.array(found.start[known]),
+            "end": pa.array(
+                np.minimum(found.end[known], np.maximum(instances.end[row], found.start[known]))
+            ),
+            "modality": pa.array([name] * len(known), pa.string()),
+            "vector": pa.ListArray.from_arrays(offsets, flat),
+            "model": pa.array([model] * len(known), pa.string()),
+        },
+        schema=_EMPTY,
+    )
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index in memory.
+
+    Attributes:
+        folder: where it lies.
+        about: what it was made with.
+        key: ``(W,)`` uint64 of the instance of each window.
+        paths: of the files, as in the corpus.
+        file: ``(W,)`` int64, places in ``paths``.
+        start: ``(W,)`` seconds.
+        end: ``(W,)`` seconds.
+        vectors: name of an embedding to ``(W, D)`` float32 of unit length, zeros where a window has
+            none (see ``known``).
+        known: name to ``(W,)`` bool.
+        failures: instances that could not be read.
+    """
+
+    folder: Path
+    about: About
+    key: NDArray[np.uint64]
+    paths: tuple[str, ...]
+    file: NDArray[np.int64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    vectors: Mapping[str, Tensor]
+    known: Mapping[str, NDArray[np.bool_]]
+    failures: tuple[Failure, ...]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+def read_index(folder: Path) -> Index:
+    """Read a finished index.
+
+    Raises:
+        ValueError: it is none, is not finished, holds nothing, or has vectors of another model.
+    """
+    about = read_about(folder)
+    paths = [part_path(folder, number) for number in range(about.parts)]
+    if absent := [path for path in paths if not path.exists()]:
+        raise ValueError(
+            f"{folder} is not finished: {len(absent)} of {about.parts} parts are missing; give the "
+            "same `earsight embed` again"
+        )
+    tables = [pq.read_table(path) for path in paths]
+    failures = [
+        Failure(**one)
+        for table in tables
+        for one in json.loads((table.schema.metadata or {}).get(b"failures", b"[]"))
+    ]
+    table = pa.concat_tables([one.replace_schema_metadata(None) for one in tables])
+    if not table.num_rows:
+        raise ValueError(f"{folder} holds no embedding; nothing could be read")
+    if strange := set(table.column("model").unique().to_pylist()) - {about.model}:
+        raise ValueError(f"{folder} holds vectors of another model ({strange.pop()}); embed again")
+    return _joined(folder, about, table, tuple(failures))
+
+
+def _joined(folder: Path, about: About, table: pa.Table, failures: tuple[Failure, ...]) -> Index:
+    """One row for each window, from one for each window and name."""
+    key, start = (table.column(name).to_numpy() for name in ("key", "start"))
+    windows = np.rec.fromarrays([key, start])
+    _, first, place = np.unique(windows, return_index=True, return_inverse=True)
+    names = np.asarray(table.column("modality").to_numpy(zero_copy_only=False), object)
+    vectors: dict[str, Tensor] = {}
+    known: dict[str, NDArray[np.bool_]] = {}
+    for name in dict.fromkeys(names.tolist()):
+        at = np.flatnonzero(names == name)
+        rows = table.column("vector").take(pa.array(at)).combine_chunks()
+        x = torch.from_numpy(rows.flatten().to_numpy().reshape(len(at), -1).copy())
+        full = torch.zeros(len(first), x.shape[1])
+        full[torch.from_numpy(place[at])] = x
+        vectors[name] = full
+        known[name] = np.isin(np.arange(len(first)), place[at])
+    coded = table.column("path").take(pa.array(first)).combine_chunks().dictionary_encode()
+    return Index(
+        folder=folder,
+        about=about,
+        key=key[first],
+        paths=tuple(coded.dictionary.to_pylist()),
+        file=coded.indices.to_numpy().astype(np.int64),
+        start=start[first],
+        end=table.column("end").to_numpy()[first],
+        vectors=vectors,
+        known=known,
+        failures=failures,
+    )
