@@ -14,6 +14,12 @@ LEVEL = 0.05
 """Of the 95 % intervals."""
 
 
+_DEVIATION = "_deviation"
+
+_Name = tuple[str, str, str | None, str | None, str]
+"""What a row is of, its metric last."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A mean over seeds.
@@ -63,17 +69,24 @@ def combine(repeats: Sequence[Repeat]) -> list[Row]:
     """Each figure's mean over folds, and over seeds of these means.
 
     Added are ``METRIC_deviation``, over seeds or, of one seed, over folds; and of several seeds the
-    ends of the mean's 95 % interval, ``METRIC_low`` and ``METRIC_high``. A figure that a fold lacks
-    (a class that is not there) is averaged over the others.
+    ends of the mean's 95 % interval, ``METRIC_low`` and ``METRIC_high``. A measurement that has a
+    ``METRIC_deviation`` of its own keeps that, as a mean. A figure that a fold lacks (a class that
+    is not there) is averaged over the others.
     """
     if len(repeats) == 1:
         return list(repeats[0].rows)
-    found: dict[tuple[str | None, ...], dict[int, list[Row]]] = {}
+    found: dict[_Name, dict[int, list[Row]]] = {}
     for repeat in repeats:
         for row in repeat.rows:
             name = (row.task, row.modality, row.label, row.block, row.metric)
             found.setdefault(name, {}).setdefault(repeat.seed, []).append(row)
-    return [row for by_seed in found.values() for row in _combined(by_seed)]
+    rows: list[Row] = []
+    for name, by_seed in found.items():
+        mean, *added = _combined(by_seed)
+        rows.append(mean)
+        if not name[-1].endswith(_DEVIATION):
+            rows += [row for row in added if (*name[:-1], row.metric) not in found]
+    return rows
 
 
 def spread_text(repeats: Sequence[Repeat]) -> str:
@@ -82,7 +95,8 @@ def spread_text(repeats: Sequence[Repeat]) -> str:
     text = f" Mean over folds {', '.join(map(str, folds))}." if len(folds) > 1 else ""
     if seeds > 1:
         return (
-            f"{text} Mean over {seeds} seeds, with its deviation and 95 % interval (Student's t)."
+            f"{text} Mean over {seeds} seeds, with its 95 % interval (Student's t) and, except of "
+            "figures that have a deviation of their own, the deviation over seeds."
         )
     return f"{text} The deviation is that over folds." if text else ""
 
