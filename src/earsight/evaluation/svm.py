@@ -171,12 +171,18 @@ def _fit(x: Floats, truth: Int, strength: float, seed: int) -> _Fit:
 
 
 def _coordinates(train: Tensor, test: Tensor) -> tuple[Floats, Floats]:
-    """Both as ``(N, clips, d)`` float32, standardised, with ``d`` at most the training clips."""
+    """Both as ``(N, clips, d)`` float32, standardised, with ``d`` at most the training clips.
+
+    Wherever the features lie, they are standardised and multiplied there, and the rest is done on
+    the CPU.
+    """
     x, z = train.flatten(0, 1), test.flatten(0, 1)
     if x.shape[1] > len(x):
         fitted, tested = _reduced(x, z)
     else:
-        fitted, tested = (torch.cat(part, dim=1) for part in zip(*_standardised(x, z), strict=True))
+        fitted, tested = (
+            torch.cat(part, dim=1).cpu() for part in zip(*_standardised(x, z), strict=True)
+        )
     length = fitted.double().square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
     first = (fitted / length).reshape(*train.shape[:2], -1)
     second = (tested / length).reshape(*test.shape[:2], -1)
@@ -199,8 +205,8 @@ def _reduced(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     inner = torch.zeros(len(x), len(x), dtype=torch.float64)
     across = torch.zeros(len(z), len(x), dtype=torch.float64)
     for fitted, tested in _standardised(x, z):
-        inner += fitted @ fitted.T
-        across += tested @ fitted.T
+        inner += (fitted @ fitted.T).cpu()
+        across += (tested @ fitted.T).cpu()
     # Centred rows are dependent: a little of their length keeps the factor from failing.
     jitter = _JITTER * inner.diagonal().mean().clamp_min(1e-12)
     factor = torch.linalg.cholesky(inner + jitter * torch.eye(len(x), dtype=torch.float64))
