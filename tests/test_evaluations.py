@@ -224,3 +224,77 @@ def test_a_protocol_of_another_task_is_refused(run):
         api.evaluate(run, "svm", preset="ucf-101-8")
     with pytest.raises(ConfigError, match="did you mean 'ucf-101-8'"):
         load_for(("finetune",), "ucf-101-9")
+
+
+def with_folds(media, folder):
+    """The rendered corpus with its labels, in two folds."""
+    with (media / "labels.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    lines = [[*cells, str(1 + number % 2)] for number, cells in enumerate(lines)]
+    manifest, labels = folder / "folded.parquet", folder / "labels.csv"
+    with labels.open("w", newline="") as file:
+        csv.writer(file).writerows([[*head, "fold"], *lines])
+    api.scan([str(media)], manifest, labels=labels, workers=0)
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def folded(media, tmp_path_factory):
+    return with_folds(media, tmp_path_factory.mktemp("folded"))
+
+
+def trained(preset, corpus, small, folder, *settings):
+    plain = [s for s in small if not s.startswith(("method", "optimizer"))]
+    given = [*plain, *QUICK, f"data.corpus={corpus}", "data.fold=1", *settings]
+    api.pretrain(api.configure(preset, settings=given), folder, quiet=True)
+    return folder
+
+
+def test_labels_of_held_out_clips_must_not_have_been_learned(folded, small, tmp_path):
+    run = trained(
+        "tiny-supervised",
+        folded,
+        small,
+        tmp_path / "run",
+        "method.label=shape",
+        "optimizer.milestones=[]",
+    )
+    for task in ("classify", "knn"):
+        with pytest.raises(ValueError, match="instances that are held out, and their labels"):
+            api.evaluate(run, task, folds="all")
+        assert api.evaluate(run, task, folds=[1, 1]).details["protocol"]["folds"] == [1]
+    tuned = {"modality": "video", "label": "shape", "quiet": True}
+    with pytest.raises(ValueError, match=r"data.fold=1.* keep these"):
+        api.finetune(run, folds=[2], settings=["train.epochs=1"], **tuned)
+    assert not (run / "evaluation" / "finetune").exists()
+
+
+def test_clips_that_were_learned_from_without_labels_are_told(folded, small, tmp_path):
+    run = trained("tiny", folded, small, tmp_path / "run", "method.negatives=8")
+    found = api.evaluate(run, "knn", folds="all", baseline=False)
+    assert any("without their labels" in note for note in found.details["notes"])
+    own = api.evaluate(run, "knn", baseline=False)
+    assert not any("without their labels" in note for note in own.details["notes"])
+
+
+def test_seeds_and_protocols_that_would_have_no_effect_are_refused(run):
+    for call in (
+        lambda: api.evaluate(run, "knn", seeds=0),
+        lambda: api.memory(run, seeds=0),
+        lambda: api.finetune(run, modality="video", label="shape", seeds=0),
+    ):
+        with pytest.raises(ValueError, match="seeds: must be 1 or more, not 0"):
+            call()
+    with pytest.raises(ValueError, match="no effect on classify"):
+        api.evaluate(run, "classify", seeds=2)
+    with pytest.raises(ConfigError, match="trains linear layers on augmented clips"):
+        api.evaluate(run, "probe", preset="kinetics-probe")
+
+
+def test_a_finished_training_of_other_length_is_not_taken_for_the_one_asked_for(run):
+    tuned = {"modality": "video", "label": "shape", "preset": "ucf-101-8", "quiet": True}
+    small = [*QUICK, "video.frames=4", "video.size=32", "evaluation.clips=1"]
+    first = api.finetune(run, settings=small, **tuned)
+    assert api.finetune(run, settings=small, **tuned).time == first.time
+    with pytest.raises(ConfigError, match="has finished 1, now 2"):
+        api.finetune(run, settings=[*small, "train.epochs=2"], **tuned)

@@ -11,13 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
-from earsight.evaluation.load import Progress, load_run, make_evaluator, with_corpus
+from earsight.evaluation.load import (
+    Progress,
+    check_unseen,
+    load_run,
+    make_evaluator,
+    with_corpus,
+)
 from earsight.evaluation.repeats import Repeat
 from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.evaluation.texts import plain_name, protocol_facts
 from earsight.presets.protocols import EvaluationPreset
 from earsight.training.devices import describe_machine, prepare_machine
+from earsight.training.run_folder import read_config
 from earsight.training.setup import open_data
 from earsight.training.targets import with_classes
 
@@ -113,6 +120,18 @@ def reported(run: Path, name: str, config: RunConfig) -> Evaluation | None:
     return found if same and found.corpus == config.data.corpus else None
 
 
+def learned_before(run: Path, config: RunConfig) -> list[str]:
+    """What to tell of held-out clips that the run has learned from, which is gone on with.
+
+    Raises:
+        ValueError: it has learned their labels.
+    """
+    if not config.start:
+        return []
+    held_out = open_data(config, once=True).held_out
+    return check_unseen(read_config(run), [config], held_out.key)
+
+
 def finetune_result(
     run: Path, folder: Path, config: RunConfig, progress: Progress | None = None
 ) -> Evaluation:
@@ -121,7 +140,7 @@ def finetune_result(
     device = prepare_machine(config)
     loaded = load_run(folder, device)
     data = open_data(config, once=True)
-    notes: list[str] = []
+    notes = learned_before(run, config)
     evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
     rows = evaluate_tasks(evaluator, ("classify",), [loaded.encoder])
     task = "probe" if config.method.blocks else "finetune"

@@ -5,17 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from earsight.config import RunConfig
+from earsight.config import ConfigError, RunConfig
 from earsight.errors import StoppedError
 from earsight.evaluation.finetune import (
     finetune_config,
     finetune_folder,
     finetune_result,
+    learned_before,
     reported,
 )
 from earsight.evaluation.load import Progress
 from earsight.evaluation.online import online
-from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
+from earsight.evaluation.repeats import (
+    Repeat,
+    check_seeds,
+    combine,
+    repeats_tree,
+    spread_text,
+)
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.run import chosen_folds
 from earsight.evaluation.texts import protocol_facts
@@ -66,7 +73,7 @@ def finetune(
         StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
     began = time.monotonic()
-
+    check_seeds(seeds)
     before = read_config(run)
     protocol = None if preset is None else load_for(("finetune", "probe"), preset)
 
@@ -123,10 +130,11 @@ def _one(
 ) -> Evaluation:
     """One fine-tuning, trained to its end and tested."""
     begun = (folder / "config.yaml").exists()
-    if begun:
-        check_settings(read_config(folder), config)
     finished = (folder / "encoders.safetensors").exists()
+    if begun:
+        _check_same(folder, config, finished)
     if not finished:
+        learned_before(run, config)  # Before anything is trained.
         evaluate = online if config.evaluation.every else None
         try:
             train(config, folder, resume=begun, quiet=quiet, online=evaluate)
@@ -135,3 +143,20 @@ def _one(
             raise StoppedError(stopped.signal, text) from stopped
     found = reported(run, folder.name, config) if finished else None
     return finetune_result(run, folder, config, progress) if found is None else found
+
+
+def _check_same(folder: Path, config: RunConfig, finished: bool) -> None:
+    """What was begun is gone on with by the same settings, and what is finished has them.
+
+    Raises:
+        ConfigError: names every setting that differs and may not.
+    """
+    before = read_config(folder)
+    check_settings(before, config)
+    if finished and before.train.epochs != config.train.epochs:
+        raise ConfigError(
+            [
+                f"train.epochs: {folder} has finished {before.train.epochs}, now "
+                f"{config.train.epochs}; give the old value, or delete the folder"
+            ]
+        )

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
 from earsight.corpus.instances import Instances
@@ -16,6 +18,7 @@ from earsight.training.devices import choose_device, worker_count
 from earsight.training.origin import Origin, read_origin
 from earsight.training.run_folder import load_encoders, read_config
 from earsight.training.setup import Data, build_method, build_model, open_data, task_of
+from earsight.training.targets import target_of
 from earsight.transforms.inputs import Inputs
 
 Progress = Callable[[int, int], None]
@@ -110,6 +113,43 @@ def evaluation_config(
         )
     tree = merge(as_tree(config), over or {})
     return parse(with_corpus(override(tree, settings), corpus))
+
+
+def check_unseen(
+    before: RunConfig, configs: Sequence[RunConfig], held_out: NDArray[np.uint64]
+) -> list[str]:
+    """What to tell where a run has learned from instances that are held out here.
+
+    Args:
+        before: of the run.
+        configs: of what is measured; where all divide the corpus as the run did, nothing is told.
+        held_out: keys of the instances.
+
+    Raises:
+        ValueError: it has learned their labels, too.
+    """
+    if all(_division(config) == _division(before) for config in configs):
+        return []
+    if _division(configs[0])[0] != _division(before)[0]:
+        return []
+    train = open_data(before, learning=False, once=True).train
+    seen = int(np.isin(held_out, train.key).sum())
+    if not seen:
+        return []
+    text = f"the run has learned from {seen} of the {len(held_out)} instances that are held out"
+    if target_of(before) is None:
+        return [f"{text}, without their labels"]
+    raise ValueError(
+        f"{text}, and their labels: it was trained with data.fold={before.data.fold}, data.holdout="
+        f"{before.data.holdout} and seed={before.seed}; keep these, or train a run for each other "
+        "split"
+    )
+
+
+def _division(config: RunConfig) -> tuple[Path, int, float, int]:
+    """What decides which instances of which corpus are held out."""
+    data = config.data
+    return Path(data.corpus).resolve(), data.fold, data.holdout, config.seed
 
 
 def with_corpus(tree: Tree, corpus: Path | None) -> Tree:

@@ -18,7 +18,13 @@ from earsight.evaluation.labels import choose_labels, class_counts
 from earsight.evaluation.load import Progress, evaluation_config, load_run, make_evaluator
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
-from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
+from earsight.evaluation.repeats import (
+    Repeat,
+    check_seeds,
+    combine,
+    repeats_tree,
+    spread_text,
+)
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.rows import Row
 from earsight.evaluation.texts import evaluation_name, protocol_facts
@@ -57,6 +63,7 @@ def evaluate_memory(
         ValueError: the run has neither, or its clips or their labels are not in the corpus.
     """
     began = time.monotonic()
+    check_seeds(seeds)
     before = read_config(run)
     config = evaluation_config(before, corpus, settings)
     prepare_machine(config)

@@ -65,6 +65,16 @@ class Repeat:
     rows: tuple[Row, ...]
 
 
+def check_seeds(seeds: int) -> None:
+    """Refuse a number of seeds that measures nothing.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds: must be 1 or more, not {seeds}")
+
+
 def combine(repeats: Sequence[Repeat]) -> list[Row]:
     """Each figure's mean over folds, and over seeds of these means.
 

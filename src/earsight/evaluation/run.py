@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from earsight.config import RunConfig, Tree
+from earsight.config import ConfigError, RunConfig, Tree
 from earsight.corpus.instances import instances
 from earsight.corpus.manifest import read
 from earsight.corpus.split import Task, folds_of
@@ -17,18 +17,25 @@ from earsight.evaluation.labels import class_counts
 from earsight.evaluation.load import (
     Loaded,
     Progress,
+    check_unseen,
     evaluation_config,
     load_run,
     make_evaluator,
     random_encoder,
 )
 from earsight.evaluation.protocol import Evaluator, Shared, sample_rows
-from earsight.evaluation.repeats import Repeat, combine, repeats_tree, spread_text
+from earsight.evaluation.repeats import (
+    Repeat,
+    check_seeds,
+    combine,
+    repeats_tree,
+    spread_text,
+)
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.evaluation.texts import NOTHING, PROTOCOLS, evaluation_name, protocol_facts
 from earsight.presets.protocols import load_for
-from earsight.training.devices import choose_device, describe_machine, prepare_machine
+from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.run_folder import read_config
 from earsight.training.setup import open_data, task_of
 from earsight.transforms.inputs import Inputs
@@ -79,19 +86,23 @@ def evaluate(
             "negatives or finetune"
         )
     began = time.monotonic()
-    device = choose_device(read_config(run).device)
-    loaded = load_run(run, device)
-    over: Tree = {} if preset is None else load_for((task,), preset).settings
-    config = evaluation_config(loaded.config, corpus, settings, over)
+    check_seeds(seeds)
+    if task == "classify" and seeds > 1:
+        raise ValueError("seeds: has no effect on classify, which draws nothing; leave it out")
+    before = read_config(run)
+    config = evaluation_config(before, corpus, settings, _settings_of(task, preset))
     if not config.data.corpus:
         raise ValueError(f"{run} names no corpus; give one by --corpus, made with `earsight scan`")
-    prepare_machine(config)
+    device = prepare_machine(config)
+    loaded = load_run(run, device)
     wanted = task_named(modality, loaded.encoder) or task_of(config)
     notes: list[str] = []
     evaluators = [
         replace(one, blocks=config.evaluation.blocks, cache=run / "evaluation" / "features")
         for one in _evaluators(config, loaded.inputs, wanted, folds, progress, notes.append)
     ]
+    held_out = np.unique(np.concatenate([one.data.held_out.key for one in evaluators]))
+    notes += check_unseen(before, [one.config for one in evaluators], held_out)
     repeats = []
     for number in range(seeds):
         encoders = [loaded.encoder]
@@ -124,6 +135,23 @@ def evaluate(
     )
     write_evaluation(run, evaluation)
     return evaluation
+
+
+def _settings_of(task: str, preset: str | None) -> Tree:
+    """What a protocol of the task sets.
+
+    Raises:
+        ConfigError: there is no such protocol, it is of another task, or it trains what it
+            measures.
+    """
+    if preset is None:
+        return {}
+    found = load_for((task,), preset)
+    if found.blocks:
+        raise ConfigError(
+            [f"protocol {preset!r} trains linear layers on augmented clips; use finetune with it"]
+        )
+    return found.settings
 
 
 def task_named(modality: str | None, encoder: Encoder) -> Task | None:
@@ -188,7 +216,7 @@ def chosen_folds(config: RunConfig, folds: Sequence[int] | Literal["all"]) -> tu
             f"folds: {config.data.corpus} has no folds; scan a data set that has, by --layout, or "
             "with a label column `fold`"
         )
-    wanted = known if folds == "all" else tuple(int(fold) for fold in folds)
+    wanted = known if folds == "all" else tuple(dict.fromkeys(int(fold) for fold in folds))
     if strange := [fold for fold in wanted if fold not in known]:
         raise ValueError(
             f"folds: {config.data.corpus} has no fold {strange[0]}; it has "
