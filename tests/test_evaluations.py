@@ -298,3 +298,13 @@ def test_a_finished_training_of_other_length_is_not_taken_for_the_one_asked_for(
     assert api.finetune(run, settings=small, **tuned).time == first.time
     with pytest.raises(ConfigError, match="has finished 1, now 2"):
         api.finetune(run, settings=[*small, "train.epochs=2"], **tuned)
+
+
+def test_a_run_of_shuffled_pairs_can_be_finetuned(corpus, small, tmp_path):
+    settings = [*small, *QUICK, f"data.corpus={corpus}", "data.pairs=shuffled"]
+    run = tmp_path / "run"
+    api.pretrain(api.configure("tiny", settings=settings), run, quiet=True)
+    found = api.finetune(
+        run, modality="audio", label="shape", settings=["train.epochs=1"], quiet=True
+    )
+    assert found.rows

@@ -40,6 +40,7 @@ SCHEDULE: Tree = {
     },
     "train": {"accumulate": 1, "epochs": 20, "checkpoint_every": 0, "keep": []},
     "evaluation": {"every": 0, "tasks": ["classify"], "clips": 3},
+    "data": {"pairs": "true"},
 }
 """Settings laid over those of the run, made for small encoders: Adam, a rate that falls to zero.
 
