@@ -335,6 +335,17 @@ def test_single_clips_are_held_against_single_clips(pair):
 METRICS = ("Clip@1", "accuracy")
 
 
+def test_a_probe_of_an_unnamed_block_stands_beside_the_best(pair):
+    protocol = ESC | {"task": "probe", "data": "kinetics-400", "folds": [], "classes": 400}
+    protocol |= {"instances": 235_000, "frames": 8, "size": 224, "clips": 10}
+    row = replace(PROBE, label="label", metric="Sample@1", value=0.4)
+    evaluated(pair[0], *(replace(row, block=n) for n in "1234"), protocol=protocol)
+    best = line_of(compare(pair), block="best").published
+    (own,) = (b for b in best if b.figure.value == 48.9)
+    assert own.differences["first"]["features"] == "block not said, here the best of all"
+    assert "input" not in own.differences["first"]
+
+
 def test_the_table_names_method_table_and_set(pair):
     evaluated(pair[0], SVM, protocol=ESC | {"clips": 3, "classes": 10})
     text = format_comparison(compare(pair))

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from earsight.config import RunConfig, as_tree
-from earsight.evaluation.compare_protocol import Measured, between_runs, from_published, measured
+from earsight.evaluation.compare_protocol import (
+    BEST,
+    Measured,
+    between_runs,
+    from_published,
+    measured,
+)
 from earsight.evaluation.comparison import Beside, Cell, Comparison, Key, Line, Setting
 from earsight.evaluation.published import CLASSES, Figure, read_published
 from earsight.evaluation.results import read_evaluation
@@ -18,9 +24,6 @@ from earsight.evaluation.rows import Row
 from earsight.presets import difference
 from earsight.training.resume import FREE
 from earsight.training.run_folder import read_config
-
-BEST = "best"
-"""The block's name of the best of all numbered blocks."""
 
 CLASS_LABEL = "label"
 """The column in which known data sets have their classes."""
@@ -199,9 +202,11 @@ def _same_measure(key: Key, figure: Figure) -> bool:
         return False
     protocols = _UNSTATED if figure.protocol == "unstated" else (figure.protocol,)
     block = key.block if key.block == BEST or (key.block or "").isdigit() else ""
+    # A probe of a block that its paper does not name is held against pooled features and the best.
+    blocks = (block, "") if block == BEST else (block,)
     single = figure.metric == "Clip@1"
     wanted = ("Clip@1",) if single else ("Sample@1", "accuracy")
-    return key.task in protocols and figure.block == block and key.metric in wanted
+    return key.task in protocols and figure.block in blocks and key.metric in wanted
 
 
 def _notes(every: Mapping[str, Mapping[str, Measured]]) -> Iterator[str]:

@@ -18,6 +18,9 @@ from earsight.training.run_folder import read_config
 UNSAID = "–"
 """What stands for a thing that is not recorded, or that a paper does not say."""
 
+BEST = "best"
+"""The block's name of the best of all numbered blocks."""
+
 _ENOUGH = 0.95
 """Share of a data set's training instances that counts as all: some files are always missing."""
 
@@ -230,6 +233,8 @@ def _differences(
     yield from _split_differences(figure, protocol)
     if figure.protocol == "svm" and row.block == "pooled":
         yield "features", "features of the last layer before pooling, here pooled"
+    if figure.protocol == "probe" and not figure.block and row.block == BEST:
+        yield "features", "block not said, here the best of all"
     yield from _data_differences(figure, protocol, row)
 
 
