@@ -436,3 +436,12 @@ def test_the_command_names_a_mistake(pair, capsys):
         cli.main(["compare", str(pair[0])])
     assert left.value.code == cli.USAGE
     assert "no run has an evaluation" in capsys.readouterr().err
+
+
+def test_the_mean_over_folds_stands_before_the_folds_it_is_of(pair):
+    row = replace(PROBE, task="finetune", label="label", modality="audio", block=None)
+    for name, folds, value in (("a", [1], 0.5), ("b", [2], 0.7), ("repeated", [1, 2], 0.6)):
+        protocol = ESC | {"task": "finetune", "folds": folds}
+        evaluated(pair[0], replace(row, value=value), protocol=protocol, name=f"finetune-{name}")
+    lines = {line.key.variant: line.cells["first"].value for line in compare(pair[:1]).lines}
+    assert lines == {"": 0.6, "finetune-a": 0.5, "finetune-b": 0.7}

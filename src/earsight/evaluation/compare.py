@@ -61,11 +61,9 @@ def compare(runs: Sequence[Path]) -> Comparison:
     found: dict[Key, dict[str, _Found]] = {}
     every: dict[str, dict[str, Measured]] = {name: {} for name in names}
     for name, run in zip(names, runs, strict=True):
-        for path in sorted((run / "evaluation").glob("*.json")):
-            evaluation = read_evaluation(path)
-            of = measured(name, run, path, evaluation)
+        for of, rows in _evaluations(name, run):
             every[name][of.name] = of
-            _collect(found, of, evaluation.rows)
+            _collect(found, of, rows)
     if not any(every.values()):
         raise ValueError(
             "no run has an evaluation to compare; make one first, such as "
@@ -78,6 +76,15 @@ def compare(runs: Sequence[Path]) -> Comparison:
         measured=every,
         notes=tuple(_notes(every)),
     )
+
+
+def _evaluations(name: str, run: Path) -> list[tuple[Measured, tuple[Row, ...]]]:
+    """A run's evaluations, those of most folds and seeds first: the others are their parts."""
+    found = []
+    for path in sorted((run / "evaluation").glob("*.json")):
+        evaluation = read_evaluation(path)
+        found.append((measured(name, run, path, evaluation), evaluation.rows))
+    return sorted(found, key=lambda one: -one[0].repeats)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -85,6 +85,14 @@ class Measured:
     spectrogram: str
     protocol: Protocol | None
 
+    @property
+    def repeats(self) -> int:
+        """Over how many folds and seeds it was averaged."""
+        known = self.protocol
+        return (
+            0 if known is None else max(1, len(known.folds or ())) * max(1, len(known.seeds or ()))
+        )
+
     def input(self, modality: str) -> str:
         """Frames and side of the picture (``8x224``), or frames and bands of the sound."""
         if modality == "audio":
