@@ -114,7 +114,7 @@ def evaluate(
     if not any(row.task == task for row in rows):
         why = f" ({first.labels})" if str(first.labels) else ""
         raise ValueError(f"{NOTHING[task]}{why}")
-    left_out = str(first.labels) if task in ("knn", "probe", "svm") else ""
+    left_out = str(first.labels) if task in ("knn", "probe", "svm", "retrieve") else ""
     evaluation = Evaluation(
         name=evaluation_name(task, loaded.config, config, modality),
         protocol=PROTOCOLS[task].format(**vars(config.evaluation)) + spread_text(repeats),

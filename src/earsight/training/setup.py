@@ -97,7 +97,11 @@ def open_data(
     )
 
 
-_WANTED = {"audio-visual": "videos with sound", "video": "videos", "audio": "sounds"}
+_WANTED = {
+    "audio-visual": "videos with sound, or evaluate one modality alone (--modality)",
+    "video": "videos",
+    "audio": "sounds",
+}
 
 
 def _unusable(config: RunConfig, task: Task, left_out: Mapping[str, int]) -> str:
