@@ -141,7 +141,7 @@ def test_import_then_evaluate(released, corpus, tmp_path, capsys):
     tree = json.loads(does(capsys, "evaluate", *given, "--json"))
     assert tree["notices"] == list(notices(folder))
     assert tree["weights"] == "run, imported from avid.pth, epoch 200"
-    kept = json.loads((folder / "evaluation" / "retrieve.json").read_text())
+    kept = json.loads((folder / "evaluation" / "retrieve-corpus.json").read_text())
     assert kept["details"]["notices"] == list(notices(folder))
     write_report(folder, folder / "report.html")
     page = (folder / "report.html").read_text()
@@ -344,7 +344,7 @@ class TestBadInput:
     def test_an_unknown_task(self, finished, capsys):
         code, text = fails(capsys, "evaluate", "dance", finished)
         assert code == 2
-        assert "retrieve, knn, probe, classify or finetune" in text
+        assert "retrieve, knn, probe, svm, classify, memory" in text
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="drops root's privileges, so needs them")
     def test_a_folder_that_may_not_be_written(self, media, tmp_path):
