@@ -277,6 +277,27 @@ def test_clips_that_were_learned_from_without_labels_are_told(folded, small, tmp
     assert not any("without their labels" in note for note in own.details["notes"])
 
 
+@pytest.mark.parametrize("cache", ["none", "disk"])
+def test_splits_that_leave_clips_unused_are_measured_together(run, media, tmp_path, cache):
+    with (media / "labels.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    of = (("train", "test"), ("test", "train"), ("", "train"), ("train", ""))
+    lines = [[*cells, *of[number % 4]] for number, cells in enumerate(lines)]
+    manifest, labels = tmp_path / "split.parquet", tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        csv.writer(file).writerows([[*head, "split1", "split2"], *lines])
+    api.scan([str(media)], manifest, labels=labels, workers=0)
+    asked = {"corpus": manifest, "baseline": False}
+    settings = [f"data.cache={cache}", "evaluation.labels=[shape]"]
+    whole = api.evaluate(run, "knn", folds="all", settings=settings, **asked)
+    name = ("video", "shape", "pooled", "accuracy")
+    each = [
+        values(api.evaluate(run, "knn", folds=[fold], settings=settings, **asked))[name]
+        for fold in (1, 2)
+    ]
+    assert values(whole)[name] == pytest.approx(np.mean(each))
+
+
 def test_seeds_and_protocols_that_would_have_no_effect_are_refused(run):
     for call in (
         lambda: api.evaluate(run, "knn", seeds=0),

@@ -37,7 +37,7 @@ from earsight.evaluation.texts import NOTHING, PROTOCOLS, evaluation_name, proto
 from earsight.presets.protocols import load_for
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.run_folder import read_config
-from earsight.training.setup import open_data, task_of
+from earsight.training.setup import open_data, open_source, task_of
 from earsight.transforms.inputs import Inputs
 
 TASK_OF: Mapping[str, Task] = {"video": "video", "audio": "audio"}
@@ -191,8 +191,13 @@ def _evaluators(
     ]
     corpus = read(Path(config.data.corpus))
     pool = instances(corpus, np.isin(corpus.column("key"), np.concatenate(keys)))
+    # A fold's own clips may lack what it leaves unused.
+    source = open_source(config, pool, once=True)
     shared: Shared = {}
-    return [replace(one, pool=pool, shared=shared) for one in made]
+    return [
+        replace(one, pool=pool, shared=shared, data=replace(one.data, source=source))
+        for one in made
+    ]
 
 
 def _repeat(evaluator: Evaluator, task: str, encoders: Sequence[Encoder], number: int) -> Repeat:

@@ -93,7 +93,7 @@ def open_data(
         held_out=instances(corpus, split.held_out),
         left_out={**chosen.left_out, **left_out},
         split=split.source,
-        source=_open_source(config, both, once, progress),
+        source=open_source(config, both, once, progress),
     )
 
 
@@ -112,10 +112,10 @@ def _unusable(config: RunConfig, task: Task, left_out: Mapping[str, int]) -> str
     )
 
 
-def _open_source(
-    config: RunConfig, both: Instances, once: bool, progress: Progress | None
+def open_source(
+    config: RunConfig, both: Instances, once: bool, progress: Progress | None = None
 ) -> Source:
-    """Where the clips of both splits come from."""
+    """Where the clips of these instances, of both splits, come from."""
     cache = config.data.cache
     if cache == "none" or (once and cache != "disk"):
         return Files()
