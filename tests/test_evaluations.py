@@ -92,6 +92,11 @@ def test_seeds_give_a_mean_and_its_interval(run):
     assert before != after  # other random initialisations
 
 
+def test_a_protocol_names_the_instances_that_were_fitted_on(run):
+    few = api.evaluate(run, "knn", settings=["evaluation.probe_samples=5"], baseline=False)
+    assert few.details["protocol"]["instances"] == 5
+
+
 def test_retrieval_by_class_goes_in_four_directions(run):
     found = api.evaluate(run, "retrieve")
     directions = {row.modality for row in found.rows if row.label == "shape"}

@@ -128,7 +128,7 @@ def evaluate(
             "notes": [*dict.fromkeys(note for note in (left_out, *notes) if note)],
             "notices": list(loaded.origin.notices) if loaded.origin else [],
             "protocol": protocol_facts(
-                config, task, repeats, len(first.data.train), class_counts(first.labels.train)
+                config, task, repeats, _fitted(first, task), class_counts(first.labels.train)
             ),
             "repeats": repeats_tree(repeats),
         },
@@ -198,6 +198,12 @@ def _evaluators(
         replace(one, pool=pool, shared=shared, data=replace(one.data, source=source))
         for one in made
     ]
+
+
+def _fitted(evaluator: Evaluator, task: str) -> int:
+    """Training instances that figures rest on: a run's own classifier has seen all."""
+    every = len(evaluator.data.train)
+    return every if task == "classify" else min(every, evaluator.config.evaluation.probe_samples)
 
 
 def _repeat(evaluator: Evaluator, task: str, encoders: Sequence[Encoder], number: int) -> Repeat:

@@ -80,7 +80,7 @@ def protocol_facts(
         config: of the evaluation.
         task: its name.
         repeats: its folds and seeds.
-        instances: of the training split (of the first fold).
+        instances: of the training split that were fitted on (of the first fold).
         classes: label column to its classes.
     """
     return {
