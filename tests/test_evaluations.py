@@ -75,8 +75,9 @@ def test_sounds_alone_are_classified_over_all_folds_from_one_decoding(run, sound
     assert whole.details["protocol"]["folds"] == [1, 2]
     assert whole.details["protocol"]["classes"] == {"label": 2}
     assert "Mean over folds 1, 2" in whole.protocol
-    saved = read_evaluation(run / "evaluation" / "svm-audio-sounds.json")
-    assert saved.rows == folds[-1].rows
+    for name, found in (("fold1-2", whole), ("fold1", folds[0]), ("fold2", folds[1])):
+        saved = read_evaluation(run / "evaluation" / f"svm-audio-sounds-{name}.json")
+        assert saved.rows == found.rows
 
 
 def test_seeds_give_a_mean_and_its_interval(run):
@@ -112,7 +113,7 @@ def test_memory_is_that_of_the_bank(run):
     found = api.memory(run, seeds=2)
     assert {row.modality for row in found.rows} == {"video", "audio", "both"}
     assert "memory bank" in found.protocol
-    assert json.loads((run / "evaluation" / "memory.json").read_text())["seed"] == 0
+    assert json.loads((run / "evaluation" / "memory-2seeds.json").read_text())["seed"] == 0
     saved = api.agreement(run)
     own = {(r.modality, r.label, r.metric): r.value for r in saved.rows if r.task == "memory"}
     first = api.memory(run)

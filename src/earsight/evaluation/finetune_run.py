@@ -25,7 +25,7 @@ from earsight.evaluation.repeats import (
 )
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.run import chosen_folds
-from earsight.evaluation.texts import protocol_facts
+from earsight.evaluation.texts import protocol_facts, repeat_parts
 from earsight.presets.protocols import load_for
 from earsight.training.resume import check_settings
 from earsight.training.run import train
@@ -101,7 +101,7 @@ def finetune(
         return found[0]
     each = finetune_folder(run, before, first, protocol).name.replace(f"-seed{first.seed}", "")
     evaluation = Evaluation(
-        name=f"finetune-{each}-repeated",
+        name="-".join(["finetune", each, *repeat_parts(repeats)]),
         protocol=found[0].protocol + spread_text(repeats),
         seed=first.seed,
         corpus=first.data.corpus,

@@ -78,7 +78,7 @@ def evaluate_memory(
     ]
     protocol = _PROTOCOL.format(what=what, probe_samples=config.evaluation.probe_samples)
     evaluation = Evaluation(
-        name=evaluation_name("memory", before, config, None),
+        name=evaluation_name("memory", before, config, repeats),
         protocol=protocol + spread_text(repeats),
         seed=config.seed,
         corpus=config.data.corpus,

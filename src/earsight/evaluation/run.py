@@ -116,7 +116,9 @@ def evaluate(
         raise ValueError(f"{NOTHING[task]}{why}")
     left_out = str(first.labels) if task in ("knn", "probe", "svm", "retrieve") else ""
     evaluation = Evaluation(
-        name=evaluation_name(task, loaded.config, config, modality),
+        name=evaluation_name(
+            task, loaded.config, config, repeats, modality=modality, preset=preset
+        ),
         protocol=PROTOCOLS[task].format(**vars(config.evaluation)) + spread_text(repeats),
         seed=config.seed,
         corpus=config.data.corpus,

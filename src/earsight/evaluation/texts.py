@@ -54,12 +54,37 @@ NOTHING = {
 """Why a task has no figures."""
 
 
-def evaluation_name(task: str, before: RunConfig, config: RunConfig, modality: str | None) -> str:
-    """What an evaluation's file is called: by its task, and by what is not the run's own."""
-    parts = [task, *([modality] if modality else [])]
+def evaluation_name(
+    task: str,
+    before: RunConfig,
+    config: RunConfig,
+    repeats: Sequence[Repeat],
+    *,
+    modality: str | None = None,
+    preset: str | None = None,
+) -> str:
+    """What an evaluation's file is called: by its task, and by what tells it from others.
+
+    Args:
+        task: its name.
+        before: settings of the run.
+        config: of the evaluation.
+        repeats: its folds and seeds.
+        modality: the one that is evaluated alone.
+        preset: name of the protocol.
+    """
+    parts = [part for part in (task, modality, preset) if part]
     if config.data.corpus != before.data.corpus:
         parts.append(plain_name(Path(config.data.corpus).stem))
-    return "-".join(parts)
+    return "-".join([*parts, *repeat_parts(repeats)])
+
+
+def repeat_parts(repeats: Sequence[Repeat]) -> list[str]:
+    """Folds and number of seeds as parts of a name; nothing of the manifest's split, once."""
+    folds = sorted({repeat.fold for repeat in repeats if repeat.fold})
+    seeds = len({repeat.seed for repeat in repeats})
+    parts = ["fold" + "-".join(map(str, folds))] if folds else []
+    return parts + ([f"{seeds}seeds"] if seeds > 1 else [])
 
 
 def plain_name(text: str) -> str:
