@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from earsight import api
+from earsight.corpus.manifest import read
 from earsight.evaluation.results import read_evaluation
 
 
@@ -72,7 +73,12 @@ def test_each_evaluation_stands_beside_baseline_and_chance(finished, task):
     scored = [row for row in evaluation.rows if row.task != "geometry"]
     assert {row.metric for row in scored if row.chance is None} <= {"mean_log_rank_deviation"}
     if task == "retrieve":
-        assert {row.modality for row in scored} == {"video-audio", "audio-video", "both"}
+        pairs = {row.modality for row in scored if row.label is None}
+        assert pairs == {"video-audio", "audio-video", "both"}
+        assert {row.modality for row in scored if row.label} == {
+            *("video-audio", "audio-video"),
+            *("video-video", "audio-audio"),
+        }
         assert {row.n for row in scored} == {12}
     else:
         assert {(row.modality, row.label) for row in scored} == {
@@ -89,14 +95,20 @@ def test_the_baseline_is_the_run_before_its_first_step(finished, corpus, small, 
     assert any(row.value != row.baseline for row in with_baseline.rows)
 
 
-def test_self_avid_refuses_cross_modal_retrieval(corpus, small, tmp_path):
+def test_self_avid_retrieves_within_modalities_alone(corpus, small, tmp_path):
     config = api.configure(
         "tiny-self", settings=[*small, f"data.corpus={corpus}", "train.epochs=1"]
     )
     figures = api.pretrain(config, tmp_path / "run", quiet=True)
     assert not any(name.startswith("retrieval") for name in figures)
+    found = api.evaluate(tmp_path / "run", "retrieve")
+    directions = {row.modality for row in found.rows if row.task == "retrieve"}
+    assert directions == {"video-video", "audio-audio"}
+    assert any("trains no space" in note for note in found.details["notes"])
+    unlabelled = tmp_path / "unlabelled.parquet"
+    api.scan([str(next(iter(read(corpus).roots.values())))], unlabelled, workers=0)
     with pytest.raises(ValueError, match="trains no space"):
-        api.evaluate(tmp_path / "run", "retrieve")
+        api.evaluate(tmp_path / "run", "retrieve", corpus=unlabelled)
 
 
 def test_an_evaluation_changes_nothing_that_was_learned(finished):
