@@ -106,7 +106,7 @@ class SpaceTimeConv(nn.Conv3d):
         step = self.stride[0]
         stacked = _stack_neighbours(input, 3, step)
         y = F.conv2d(stacked, self.weight.flatten(1, 2), stride=step, padding=1)
-        return unfold_time(y, len(y) // len(input))
+        return unfold_time(y, -(-input.shape[2] // step))
 
 
 class StemConv(nn.Conv3d):

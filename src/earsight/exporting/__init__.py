@@ -1,0 +1,1 @@
+"""A finished run as files that stand alone: weights, ONNX and torch.export graphs, a card."""
