@@ -18,6 +18,8 @@ ORDER = [
     "evaluation",
     "search",
     "report",
+    "exporting",
+    "hub",
     "studies",
     "api",
     "demo",

@@ -11,6 +11,7 @@ __all__ = [
     "dry_run",
     "embed",
     "evaluate",
+    "export",
     "finetune",
     "import_avid",
     "load",

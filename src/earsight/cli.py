@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from earsight.exporting.formats import Format
 from earsight.version import __version__
 
 USAGE = 2
@@ -560,6 +561,67 @@ class Import:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a finished run as files that stand alone, with a card; or upload it to the hub.
+
+    Example: earsight export runs/first --format onnx -o first-onnx --licence apache-2.0
+    """
+
+    folder: Positional[Path]
+    """The run folder."""
+    format: Format = "safetensors"
+    """safetensors: all weights with their input settings. onnx, torch: a graph per encoder."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The folder to make; for safetensors also a single file of that ending."""
+    licence: str = ""
+    """Of the weights, such as apache-2.0 (default: unknown); imported weights keep theirs."""
+    raw: bool = False
+    """onnx, torch: take pixels and samples instead of prepared inputs."""
+    overwrite: bool = False
+    """Replace a former export."""
+    push: str | None = None
+    """OWNER/NAME on the hub to upload safetensors, settings and card to, instead of -o."""
+    private: bool = False
+    """With --push: a new repository that its owner alone can see."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Export."""
+        if self.push is not None:
+            return self._push(self.push)
+        from earsight import api
+        from earsight.exporting.write import describe
+
+        if self.output is None:
+            raise ValueError("nowhere to write to; give -o FOLDER, or --push OWNER/NAME")
+        if self.private:
+            raise ValueError("--private: has no effect without --push; leave it out")
+        done = api.export(
+            self.folder,
+            self.output,
+            format=self.format,
+            licence=self.licence,
+            raw=self.raw,
+            overwrite=self.overwrite,
+        )
+        emit(self.json, done.as_dict(), describe(done))
+        return 0
+
+    def _push(self, repo: str) -> int:
+        from earsight import hub
+
+        given = {"-o": self.output, "--raw": self.raw, "--overwrite": self.overwrite}
+        given["--format"] = self.format != "safetensors"
+        for flag, value in given.items():
+            if value:
+                raise ValueError(f"{flag}: has no effect with --push, which uploads safetensors")
+        where = hub.save_to_hub(self.folder, repo, private=self.private, licence=self.licence)
+        emit(self.json, {"uploaded": where}, f"uploaded: {where}", run=self.folder)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Compare methods over several seeds: a table, a plot, and a verdict on each claim.
 
@@ -696,6 +758,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Embed, subcommand("embed")]
         | Annotated[Search, subcommand("search")]
         | Annotated[Import, subcommand("import")]
+        | Annotated[Export, subcommand("export")]
         | Annotated[Study, subcommand("study")]
         | Annotated[Demo, subcommand("demo")]
     )

@@ -38,15 +38,17 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
     """Encoders, method and inputs of a finished run.
 
     Args:
-        run: the run folder.
+        run: the run folder, or what was exported of it: a folder, or a .safetensors file.
         device: where they are put.
         size: rows of the method's state (of no matter for its embeddings).
 
     Raises:
         ValueError: the folder is no run, or it has not finished.
     """
-    read_config(run)
-    saved = load_encoders(run / "encoders.safetensors")
+    alone = run.suffix == ".safetensors" and not run.is_dir()
+    if not alone:
+        read_config(run)
+    saved = load_encoders(run if alone else run / "encoders.safetensors")
     encoder = random_encoder(saved.config, device, size)
     encoder.model.load_state_dict(saved.model)
     if encoder.method.keys is not None:
@@ -55,7 +57,7 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
         config=saved.config,
         encoder=encoder,
         inputs=saved.inputs.to(device),
-        origin=read_origin(run),
+        origin=None if alone else read_origin(run),
     )
 
 

@@ -2,19 +2,24 @@
 
 The transforms of training work clip by clip and cut each at its own length, which no graph can
 hold. These do the same for clips of the fixed length; the Fourier transform is a product with its
-matrix in float64, which every runtime has and which is as exact as the run's own.
+matrix in float64, which every runtime has.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earsight.config import AudioConfig
-from earsight.transforms.audio import FLOOR, Normalise
+from earsight.errors import RunError
+from earsight.transforms.audio import FLOOR, Normalise, Spectrogram
 from earsight.transforms.mel import mel_filters
 from earsight.transforms.video import IMAGENET_MEAN, IMAGENET_STD
+
+LARGEST_ERROR = 1e-3
+"""Decibel by which a spectrogram may differ from the exact one."""
 
 
 class Pixels(nn.Module):
@@ -102,6 +107,9 @@ def _transform(config: AudioConfig) -> Tensor:
 class RawSound(nn.Module):
     """Sound ``(B, samples)`` to network inputs ``(B, 1, frames, bands)``."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: AudioConfig, normalise: Normalise) -> None:
         super().__init__()
         self.waveform = Waveform(config)
@@ -112,3 +120,18 @@ class RawSound(nn.Module):
         """Levels in decibel, less their mean, over their deviation."""
         levels: Tensor = self.waveform(wave)
         return (levels - self.mean) / self.std
+
+
+@torch.no_grad()
+def check_waveform(sound: Waveform) -> None:
+    """Compare with the run's spectrogram at its exact setting; in float32, that itself errs more.
+
+    Raises:
+        RunError: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    wave = 0.1 * torch.randn(2, sound.samples, generator=generator)
+    exact = Spectrogram(replace(sound.config, precision="float64"))(wave)
+    error = float((sound(wave) - exact).abs().max())
+    if not error <= LARGEST_ERROR:
+        raise RunError(f"the spectrogram differs by {error:.1e} dB as a graph; leave --raw out")

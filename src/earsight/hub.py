@@ -1,0 +1,115 @@
+"""Models on the Hugging Face Hub: a run's export uploaded, and one downloaded.
+
+The hub's mixin is not used: it has a model inherit from it and be rebuilt from the arguments of its
+constructor, while a run is encoders, a method with key encoders, and input transforms, rebuilt from
+one configuration. What it does besides, uploading and downloading a folder, are two calls.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earsight.errors import RunError
+from earsight.exporting.write import export_run
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def save_to_hub(
+    run: Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    licence: str = "",
+    message: str = "Upload by earsight",
+) -> str:
+    """Upload a finished run's weights, settings and card; the repository is made if need be.
+
+    Nothing of the corpus is uploaded, and no path of this machine.
+
+    Args:
+        run: the run folder.
+        repo_id: ``OWNER/NAME``.
+        private: whether a new repository can be seen by its owner alone.
+        licence: of the weights, such as ``apache-2.0``; empty for unknown.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: the extra is missing, the run has not finished, or name or licence cannot be
+            used.
+        RunError: the hub cannot be reached, or refuses.
+    """
+    hub = _library()
+    _check_name(hub, repo_id)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "export"
+        export_run(run, folder, licence=licence, repo=repo_id)
+        api = hub.HfApi(library_name="earsight")
+        with _told(repo_id):
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    return str(commit)
+
+
+def download(repo_id: str, revision: str | None = None) -> Path:
+    """The folder of a model, for :func:`earsight.api.load_run`; downloaded once per revision.
+
+    Args:
+        repo_id: ``OWNER/NAME``, or a folder on this machine, which is given back.
+        revision: a branch, tag or commit; None for the latest.
+
+    Raises:
+        ValueError: the extra is missing, or the name cannot be used.
+        RunError: the hub cannot be reached, or has no such model.
+    """
+    if Path(repo_id).is_dir():
+        if revision is not None:
+            raise ValueError(f"revision: has no effect on the folder {repo_id}; leave it out")
+        return Path(repo_id)
+    hub = _library()
+    _check_name(hub, repo_id)
+    wanted = ["*.safetensors", "config.yaml", "origin.json", "README.md", "NOTICE"]
+    with _told(repo_id):
+        found = hub.snapshot_download(
+            repo_id, revision=revision, allow_patterns=wanted, library_name="earsight"
+        )
+    return Path(found)
+
+
+def _library() -> "ModuleType":
+    try:
+        import huggingface_hub  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ValueError("the hub needs the extra: pip install 'earsight[hub]'") from error
+    return huggingface_hub
+
+
+def _check_name(hub: "ModuleType", repo_id: str) -> None:
+    try:
+        hub.utils.validate_repo_id(repo_id)
+    except ValueError as error:
+        raise ValueError(f"{repo_id!r} names no model on the hub; write OWNER/NAME") from error
+    if repo_id.count("/") != 1:
+        raise ValueError(f"{repo_id!r} names no model on the hub; write OWNER/NAME")
+
+
+@contextmanager
+def _told(repo_id: str) -> Iterator[None]:
+    """What the hub or the network refuse is said in one sentence."""
+    from huggingface_hub import errors  # noqa: PLC0415 - an extra
+
+    # The base of its errors is that of its HTTP library, whichever that is.
+    refused: tuple[type[Exception], ...] = tuple(
+        kind for kind in errors.HfHubHTTPError.__bases__ if issubclass(kind, Exception)
+    )
+    try:
+        yield
+    except refused as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(f"{repo_id}: the hub cannot be used ({reason})") from error
