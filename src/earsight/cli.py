@@ -582,7 +582,7 @@ class Export:
     push: str | None = None
     """OWNER/NAME on the hub to upload safetensors, settings and card to, instead of -o."""
     private: bool = False
-    """With --push: a new repository that its owner alone can see."""
+    """With --push: into a repository that its owner alone can see."""
     json: bool = False
     """Print the result for machines."""
 

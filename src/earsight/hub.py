@@ -5,6 +5,7 @@ constructor, while a run is encoders, a method with key encoders, and input tran
 one configuration. What it does besides, uploading and downloading a folder, are two calls.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def save_to_hub(
     Args:
         run: the run folder.
         repo_id: ``OWNER/NAME``.
-        private: whether a new repository can be seen by its owner alone.
+        private: whether the repository is to be seen by its owner alone.
         licence: of the weights, such as ``apache-2.0``; empty for unknown.
         message: of the commit.
 
@@ -41,19 +42,31 @@ def save_to_hub(
         The address of the commit.
 
     Raises:
-        ValueError: the extra is missing, the run has not finished, or name or licence cannot be
-            used.
+        ValueError: the extra is missing, the run has not finished, name or licence cannot be
+            used, or the repository exists and is not ``private`` as wanted.
         RunError: the hub cannot be reached, or refuses.
     """
     hub = _library()
-    _check_name(hub, repo_id)
+    _check_name(repo_id)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "export"
         export_run(run, folder, licence=licence, repo=repo_id)
+        files = [
+            hub.CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=path)
+            for path in sorted(folder.iterdir())
+        ]
         api = hub.HfApi(library_name="earsight")
         with _told(repo_id):
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+            api.create_repo(repo_id, private=private or None, exist_ok=True)
+            public = private and not api.model_info(repo_id).private
+        if public:
+            raise ValueError(
+                f"{repo_id} exists already and everybody can see it; choose another name, make it "
+                "private on the hub, or leave --private out"
+            )
+        with _told(repo_id):
+            # In one commit, so that nobody finds weights without their terms.
+            commit = api.create_commit(repo_id, files, commit_message=message)
     return str(commit)
 
 
@@ -73,7 +86,7 @@ def download(repo_id: str, revision: str | None = None) -> Path:
             raise ValueError(f"revision: has no effect on the folder {repo_id}; leave it out")
         return Path(repo_id)
     hub = _library()
-    _check_name(hub, repo_id)
+    _check_name(repo_id)
     wanted = ["*.safetensors", "config.yaml", "origin.json", "README.md", "NOTICE"]
     with _told(repo_id):
         found = hub.snapshot_download(
@@ -90,12 +103,8 @@ def _library() -> "ModuleType":
     return huggingface_hub
 
 
-def _check_name(hub: "ModuleType", repo_id: str) -> None:
-    try:
-        hub.utils.validate_repo_id(repo_id)
-    except ValueError as error:
-        raise ValueError(f"{repo_id!r} names no model on the hub; write OWNER/NAME") from error
-    if repo_id.count("/") != 1:
+def _check_name(repo_id: str) -> None:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id):
         raise ValueError(f"{repo_id!r} names no model on the hub; write OWNER/NAME")
 
 
