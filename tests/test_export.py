@@ -175,6 +175,16 @@ def test_torch_programs_carry_their_constants(momentum, tmp_path):
     assert "| `video` | `audio` |" not in card
 
 
+def test_raw_onnx_graphs_run(onnx, finished, tmp_path):
+    import numpy as np
+
+    api.export(finished, tmp_path / "out", format="onnx", raw=True)
+    assert "they take `pixels`" in (tmp_path / "out" / "README.md").read_text()
+    session = onnx.InferenceSession(str(tmp_path / "out" / "video.onnx"))
+    pixels = np.zeros((3, 3, 4, 32, 32), dtype=np.uint8)
+    assert len(session.run(["embedding"], {"pixels": pixels})[0]) == 3
+
+
 def test_raw_graphs_take_pixels_and_samples(finished, tmp_path):
     api.export(finished, tmp_path / "out", format="torch", raw=True)
     loaded = api.load_run(finished, CPU)
@@ -222,7 +232,7 @@ def test_a_classifier_gives_logits_of_named_classes(onnx, classifier, tmp_path):
     assert "somebody" not in texts(tmp_path / "out")
 
 
-def test_a_linear_probe_gives_logits_of_each_block(tmp_path):
+def test_a_linear_probe_gives_logits_of_each_block(onnx, tmp_path):
     blocks = 'method.blocks=["pooled",1,4]'
     run = made_run(
         tmp_path / "run", api.configure("tiny-supervised", settings=[*SUPERVISED, blocks])
@@ -230,6 +240,8 @@ def test_a_linear_probe_gives_logits_of_each_block(tmp_path):
     (network,) = checked.networks(open_subject(run))
     _, logits = network.graph(network.sample(2))
     assert logits.shape == (2, 3, 3)
+    with pytest.raises(ValueError, match=r"in ONNX \(aten.adaptive_max_pool2d\); export it with"):
+        write_onnx(network, tmp_path / "probe.onnx", {})
     assert api.export(run, tmp_path / "out", format="torch").files == ("README.md", "video.pt2")
 
 
@@ -350,6 +362,19 @@ def test_without_the_extra_onnx_it_is_named(finished, tmp_path, monkeypatch):
     monkeypatch.setattr("earsight.exporting.graphs.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'earsight\[onnx\]'"):
         api.export(finished, tmp_path / "out", format="onnx")
+
+
+def test_an_encoder_that_cannot_be_traced_is_said(tmp_path):
+    class ByLength(torch.nn.Module):
+        def forward(self, x):
+            return x * len(x)
+
+    graph = Graph(None, ByLength(), torch.nn.Identity(), embeds=False)
+    network = Network(
+        name="audio", modality="audio", graph=graph, shape=(3,), raw=False, outputs=("a", "b")
+    )
+    with pytest.raises(ValueError, match="audio: the network cannot be traced"):
+        write_torch(network, tmp_path / "x.pt2", {})
 
 
 def test_a_method_with_embeddings_of_its_own_is_refused(finished):

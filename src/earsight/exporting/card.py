@@ -22,7 +22,12 @@ _LEAST_USEFUL = ("geometry",)
 
 
 def write_card(
-    subject: Subject, folder: Path, differences: Mapping[str, float], *, repo: str = ""
+    subject: Subject,
+    folder: Path,
+    differences: Mapping[str, float],
+    *,
+    raw: bool = False,
+    repo: str = "",
 ) -> None:
     """Write ``README.md`` beside the files that it describes.
 
@@ -30,14 +35,20 @@ def write_card(
         subject: the run.
         folder: with the exported files.
         differences: of each graph's file, its difference from torch.
+        raw: whether graphs take pixels and samples.
         repo: ``OWNER/NAME`` on the hub, if it is to go there.
     """
-    text = card(subject, [path.name for path in folder.iterdir()], differences, repo=repo)
+    text = card(subject, [path.name for path in folder.iterdir()], differences, raw=raw, repo=repo)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def card(
-    subject: Subject, files: list[str], differences: Mapping[str, float], *, repo: str = ""
+    subject: Subject,
+    files: list[str],
+    differences: Mapping[str, float],
+    *,
+    raw: bool = False,
+    repo: str = "",
 ) -> str:
     """The card's text; see :func:`write_card`."""
     facts = read_run(subject.run)
@@ -59,6 +70,7 @@ def card(
             graphs=sorted(differences),
             worst=max(differences.values(), default=0.0),
             weights=WEIGHTS in files,
+            raw=raw,
             repo=repo,
             unknown=subject.terms.licence == UNKNOWN,
             version=__version__,

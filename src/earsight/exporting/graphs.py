@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,20 +34,35 @@ def write_onnx(network: Network, path: Path, metadata: Mapping[str, str]) -> flo
     """Write an ONNX file and run it; returns the largest difference from torch.
 
     Raises:
+        ValueError: the network cannot be expressed in ONNX.
         RunError: its answers differ.
     """
-    with _quiet():
-        program = torch.onnx.export(
-            _trace(network),
-            dynamo=True,
-            input_names=[network.input],
-            output_names=list(network.outputs),
-            verbose=False,
-        )
-    assert program is not None
+    program = _convert(network)
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
     return _check_onnx(network, path)
+
+
+def _convert(network: Network) -> torch.onnx.ONNXProgram:
+    traced = _trace(network)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                input_names=[network.input],
+                output_names=list(network.outputs),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        missing = re.search(r"OpOverload\(op='([^']+)'", str(error))
+        what = f" ({missing[1]})" if missing else ""
+        raise ValueError(
+            f"{network.name}: a part of the network cannot be expressed in ONNX{what}; export it "
+            "with --format torch"
+        ) from error
+    assert program is not None
+    return program
 
 
 def _check_onnx(network: Network, path: Path) -> float:
@@ -68,6 +84,7 @@ def write_torch(network: Network, path: Path, metadata: Mapping[str, str]) -> fl
     """Write a torch.export program and run it; returns the largest difference from torch.
 
     Raises:
+        ValueError: the network cannot be traced.
         RunError: its answers differ.
     """
     with _quiet():
@@ -84,10 +101,17 @@ def write_torch(network: Network, path: Path, metadata: Mapping[str, str]) -> fl
 def _trace(network: Network) -> ExportedProgram:
     """The graph for any batch; one of two is traced, since 1 would be taken for a constant."""
     batch = Dim("batch", min=1)
-    with _quiet(), torch.no_grad():
-        return torch.export.export(
-            network.graph, (network.sample(2),), dynamic_shapes=({0: batch},)
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(
+                network.graph, (network.sample(2),), dynamic_shapes=({0: batch},)
+            )
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"{network.name}: the network cannot be traced ({reason}); export it with "
+            "--format safetensors"
+        ) from error
 
 
 @contextmanager

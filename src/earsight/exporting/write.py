@@ -94,7 +94,7 @@ def export_run(
         else:
             differences = _write_graphs(subject, folder, format, raw)
         if not is_file(output):
-            write_card(subject, folder, differences, repo=repo)
+            write_card(subject, folder, differences, raw=raw, repo=repo)
             _write_terms(subject, folder)
         files = (WEIGHTS,) if is_file(output) else tuple(sorted(p.name for p in folder.iterdir()))
     return Exported(
