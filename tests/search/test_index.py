@@ -115,6 +115,7 @@ def test_what_cannot_be_searched_is_said(index, films, finished, corpus, small, 
         api.search(index, films / "0000.mp4", run=tmp_path / "other")
     with pytest.raises(ValueError, match="holds other things"):
         api.embed(finished, films, finished, workers=0)
+    assert not (finished / "corpus.parquet").exists()
 
 
 def test_the_commands_tell_and_give_json(finished, films, tmp_path, capsys):

@@ -86,6 +86,17 @@ def corpus_hash(instances: Instances) -> str:
     return digest.hexdigest()
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that no index can be made in, before anything is written.
+
+    Raises:
+        ValueError: it holds something else than an index, or a part of one.
+    """
+    known = {ABOUT, CORPUS, PARTS}
+    if folder.exists() and any(one.name not in known for one in folder.iterdir()):
+        raise ValueError(f"{folder} holds other things; choose another folder")
+
+
 def begin(folder: Path, about: About) -> None:
     """Make an index, or make sure that the one that is there is of the same making.
 
@@ -100,9 +111,7 @@ def begin(folder: Path, about: About) -> None:
                 f"{folder} is an index with another {' and '.join(wrong)}; choose another folder"
             )
         return
-    known = {CORPUS, PARTS}
-    if folder.exists() and any(one.name not in known for one in folder.iterdir()):
-        raise ValueError(f"{folder} holds other things; choose another folder")
+    check_folder(folder)
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     tree = {"schema": SCHEMA, **asdict(about)}
     write_whole(folder / ABOUT, json.dumps(tree, indent=1) + "\n")

@@ -19,6 +19,7 @@ from earsight.search.index import (
     CORPUS,
     About,
     begin,
+    check_folder,
     corpus_hash,
     model_hash,
     part_path,
@@ -101,6 +102,7 @@ def make_index(
         ValueError: the source cannot be used, or the folder holds something else.
     """
     began = time.monotonic()
+    check_folder(folder)
     corpus = _corpus(source, folder)
     embedder = WindowEmbedder(loaded=loaded, device=device, span=span, workers=workers)
     mask = _usable(corpus, embedder)
