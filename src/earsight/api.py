@@ -36,8 +36,7 @@ from earsight.evaluation.online import online, summary
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row
 from earsight.evaluation.run import evaluate
-from earsight.exporting.formats import Format
-from earsight.exporting.write import Exported, export_run
+from earsight.exporting.write import export_run as export
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
 from earsight.search.embed import Missing, Span
@@ -324,22 +323,6 @@ def search(
     if model_hash(embedder.loaded) != known.about.model:
         raise ValueError(f"{index} was made by other weights than these; embed again")
     return search_index(known, embedder.embed(query), by=by, count=count, spread=not every_window)
-
-
-def export(
-    run: Path,
-    output: Path,
-    *,
-    format: Format = "safetensors",
-    licence: str = "",
-    raw: bool = False,
-    overwrite: bool = False,
-) -> Exported:
-    """Write a finished run as files that stand alone.
-
-    Args and errors are those of :func:`earsight.exporting.write.export_run`.
-    """
-    return export_run(run, output, format=format, licence=licence, raw=raw, overwrite=overwrite)
 
 
 def dry_run(config: RunConfig) -> Estimate:

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _CROP_TRIES = 10
-_EVALUATION_CROP = 0.875
+EVALUATION_CROP = 0.875
+"""Share of the short side that a centre crop keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,7 @@ def window_request(
 def _centre_boxes(instances: Instances, row: Ints) -> Floats:
     """``(B, 4)``: squares in the middle, of the short side / 0.875."""
     width, height = instances.width[row], instances.height[row]
-    side = _EVALUATION_CROP * np.minimum(width, height)
+    side = EVALUATION_CROP * np.minimum(width, height)
     half = np.stack([side / np.maximum(width, 1), side / np.maximum(height, 1)], 1) / 2
     return np.concatenate([0.5 - half, 0.5 + half], 1)
 

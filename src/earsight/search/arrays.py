@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earsight.config import AudioConfig, VideoConfig
+from earsight.corpus.sampling import EVALUATION_CROP
 
-_CROP = 0.875
 _RATES = (1000, 384_000)
 
 
@@ -40,12 +40,10 @@ def video_clips(
             f"pictures must be (T, H, W, 3) uint8, at least one, not {tuple(frames.shape)} "
             f"{str(frames.dtype).removeprefix('torch.')}"
         )
-    if fps <= 0:
-        raise ValueError("fps: give how many pictures a second has, such as fps=25")
     first = _within(starts + seconds / 2 - config.duration / 2, len(frames) / fps, config.duration)
     at = first[:, None] + np.arange(config.frames) / config.fps
     places = np.clip(np.floor(at * fps + 1e-6).astype(np.int64), 0, len(frames) - 1)
-    side = round(_CROP * min(frames.shape[1:3]))
+    side = round(EVALUATION_CROP * min(frames.shape[1:3]))
     top, left = ((size - side) // 2 for size in frames.shape[1:3])
     cut = frames[:, top : top + side, left : left + side]
     return torch.stack([_resized(cut[torch.from_numpy(one)], config.size) for one in places])
