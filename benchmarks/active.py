@@ -1,7 +1,7 @@
 """Active choice of negatives, beside written-out gradients and beside reading the factors.
 
-38,400 candidates, D = 128, H = 512, M = 128; random and clustered keys and queries, the latter as
-of trained encoders; unnormalised logits with T = 1, and normalised with T = 0.07. Everything from
+38,400 candidates, D = 128, H = 512, M = 128; random, clustered and trained keys and queries (see
+`trained_pool.py`); unnormalised logits with T = 1, and normalised with T = 0.07. Everything from
 keys and queries to the rows chosen is timed. The reference writes out the gradients of 600
 candidates, since those of all would take 10 GB, and is compared per candidate. The floor is what
 one draw at a time cannot go below: for each of the M draws a product of a vector with the factors
@@ -11,10 +11,12 @@ over many draws, the mean squared distance of the 600 to the nearest chosen is c
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import sklearn
@@ -25,6 +27,7 @@ import reference_active as reference
 from common import Target, arguments, finish, median, peak, timed
 from earsight.selection.gradient_embedding import GradientEmbedding, posterior_spread
 from earsight.selection.seeding import d2_seeding
+from trained_pool import trained_pool
 
 DIM, HIDDEN = 128, 512
 FORMS: dict[str, dict[str, Any]] = {
@@ -60,7 +63,15 @@ def clustered_pool(size: int, count: int, clusters: int = 100) -> Pool:
     return 0.3 * keys, inputs @ weight.T, inputs
 
 
-POOLS: dict[str, Callable[[int, int], Pool]] = {"random": random_pool, "clustered": clustered_pool}
+def learned_pool(size: int, count: int) -> Pool:
+    return trained_pool(size, count, steps=600 if size > 10_000 else 20, hidden=HIDDEN)
+
+
+POOLS: dict[str, Callable[[int, int], Pool]] = {
+    "random": random_pool,
+    "clustered": clustered_pool,
+    "trained": learned_pool,
+}
 
 
 def ours(pool: Pool, form: dict[str, Any], count: int, index: int) -> Tensor:
@@ -103,10 +114,10 @@ def agreement(few: Pool, form: dict[str, Any], count: int) -> dict[str, Any]:
     }
 
 
-def memory(kind: str, form: dict[str, Any], size: int, few: int | None, count: int) -> float | None:
+def memory(saved: Path, form: dict[str, Any], few: int | None, count: int) -> float | None:
     """Bytes at the peak of one side (the reference where ``few`` is given), in a fresh process."""
     torch.set_num_threads(1)
-    keys, outputs, inputs = POOLS[kind](size, count)
+    keys, outputs, inputs = torch.load(saved)
     work = ours if few is None else theirs
     # Libraries load at their first use.
     work((keys[: 2 * count].clone(), outputs, inputs), form, count, 0)
@@ -121,18 +132,18 @@ def alone(work: Callable[..., float | None], *arguments: Any) -> float | None:
         return process.submit(work, *arguments).result()
 
 
-def measure(kind: str, form: dict[str, Any], size: int, few: int, count: int, rounds: int) -> Raw:
+def measure(saved: Path, form: dict[str, Any], few: int, count: int, rounds: int) -> Raw:
     """Seconds and bytes of both sides and the floor, in turns."""
     raw: Raw = {"earsight": [], "reference": [], "floor": [], "peak_bytes": {}}
     for side, candidates in (("earsight", None), ("reference", few)):
-        raw["peak_bytes"][side] = alone(memory, kind, form, size, candidates, count)
-    pool = POOLS[kind](size, count)
+        raw["peak_bytes"][side] = alone(memory, saved, form, candidates, count)
+    pool = torch.load(saved)
     sample = (pool[0][:few].clone(), *pool[1:])
     embedding = GradientEmbedding.of(*pool, **form)
     raw["width"] = embedding.width
     raw["spread"] = posterior_spread(embedding.residual_norms).tolist()
     del embedding
-    factors = torch.randn(size, raw["width"])
+    factors = torch.randn(len(pool[0]), raw["width"])
     for number in range(rounds):
         raw["earsight"].append(timed(partial(ours, pool, form, count, number)))
         raw["floor"].append(timed(partial(read, factors, count)))
@@ -185,11 +196,14 @@ def main() -> int:
         "scikit-learn": sklearn.__version__,
     }
     targets = []
-    for kind in POOLS:
-        for form, settings in FORMS.items():
-            name = f"{kind}, {form}"
-            raw[name] = measure(kind, settings, size, few, count, rounds)
-            targets += targets_of(name, raw[name], size, few, args.quick)
+    for kind, make in POOLS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            saved = Path(folder) / "pool.pt"
+            torch.save(make(size, count), saved)
+            for form, settings in FORMS.items():
+                name = f"{kind}, {form}"
+                raw[name] = measure(saved, settings, few, count, rounds)
+                targets += targets_of(name, raw[name], size, few, args.quick)
     return finish(targets, raw, args.json)
 
 
