@@ -77,3 +77,13 @@ def test_one_class_is_refused():
     train, labels = blobs(20, 2, 4)
     with pytest.raises(ValueError, match="one class only"):
         svm(train, labels * 0, train, labels, seed=0)
+
+
+def test_clips_of_few_dimensions_are_told_apart():
+    train, labels = blobs(80, 2, 4, noise=0.5)
+    test, asked = blobs(40, 2, 4, noise=0.5, seed=1)
+    wider = torch.randn(4, 3000, generator=torch.Generator().manual_seed(0))
+    # Inner products in float32 are then less exact than those of other features.
+    train[0] *= 300
+    found = svm(train @ wider, labels, test @ wider, asked, seed=0, strengths=[1.0])
+    assert found.sample > 0.7

@@ -26,7 +26,7 @@ STRENGTHS = (1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C, for clips whose squared length is about one."""
 
 _COLUMNS = 8192
-_JITTER = 1e-6
+_JITTERS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _ROUNDING = 1e-6
 _ITERATIONS = 5000
 
@@ -207,7 +207,20 @@ def _reduced(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     for fitted, tested in _standardised(x, z):
         inner += (fitted @ fitted.T).cpu()
         across += (tested @ fitted.T).cpu()
-    # Centred rows are dependent: a little of their length keeps the factor from failing.
-    jitter = _JITTER * inner.diagonal().mean().clamp_min(1e-12)
-    factor = torch.linalg.cholesky(inner + jitter * torch.eye(len(x), dtype=torch.float64))
+    factor = _factor(inner)
     return factor, torch.linalg.solve_triangular(factor, across.T, upper=False).T
+
+
+def _factor(inner: Tensor) -> Tensor:
+    """Lower triangle whose rows have these inner products, but for a millionth or little more.
+
+    Centred rows are dependent, and so are those of an encoder that tells few clips apart: as much
+    is added to their squared lengths as the factor needs.
+    """
+    length = inner.diagonal().mean().clamp_min(1e-12)
+    for jitter in _JITTERS:
+        added = jitter * length * torch.eye(len(inner), dtype=inner.dtype)
+        factor, failed = torch.linalg.cholesky_ex(inner + added)
+        if not failed:
+            return factor
+    raise AssertionError("products of real vectors have a factor once a tenth is added")
