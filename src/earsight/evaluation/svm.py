@@ -222,5 +222,6 @@ def _factor(inner: Tensor) -> Tensor:
         added = jitter * length * torch.eye(len(inner), dtype=inner.dtype)
         factor, failed = torch.linalg.cholesky_ex(inner + added)
         if not failed:
+            assert isinstance(factor, Tensor)
             return factor
     raise AssertionError("products of real vectors have a factor once a tenth is added")
