@@ -109,18 +109,44 @@ def test_dcase_by_folders(media, scanned, told):
 
 
 @pytest.mark.parametrize(
-    ("paths", "says"),
+    ("train", "test"),
     [
-        ([], r"needs one folder .* dev or train, such as .*dev/bus01.wav; it has none"),
-        (["dev/bus01.wav"], r"eval or test, .*; it has dev"),
-        (["dev/bus01.wav", "train/bus01.wav", "eval/bus01.wav"], r"dev or train.*; it has dev, tr"),
-        (["devtest/bus01.wav"], "its name stands for development and evaluation alike"),
-        (["dev/bus01.wav", "eval/beach01.wav"], r"beach01.wav: 'beach' is no scene"),
+        ("development/bus01.wav", "evaluation/bus01.wav"),
+        ("Train/audio/bus01.wav", "Test/audio/bus01.wav"),
+        ("scenes/dev/bus01.wav", "scenes/eval/bus01.wav"),
+        ("scenes_stereo/bus01.wav", "scenes_stereo_testset/bus01.wav"),
+        ("development/bus01.wav", "unseen/bus01.wav"),
+        ("devtest/bus01.wav", "eval/bus01.wav"),
     ],
 )
-def test_dcase_folders_that_are_no_such_ones(paths, says, media, root):
+def test_dcase_folders_may_be_called_otherwise(train, test, media, root):
+    media(train, test, kind="sound")
+    items = read_layout("dcase-2014", root).items
+    assert {item.candidates[0]: item.split for item in items} == {train: "train", test: "test"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "has"),
+    [
+        ([], "none"),
+        (["dev/bus01.wav"], "dev"),
+        (["dev/audio/bus01.wav"], "dev"),
+        (["devtest/bus01.wav"], "devtest"),
+        (["one/bus01.wav", "two/bus01.wav"], "one, two"),
+        (["dev/bus01.wav", "train/bus01.wav", "eval/bus01.wav"], "dev, eval, train"),
+        (["dev/bus01.wav", "one/bus01.wav", "two/bus01.wav"], "dev, one, two"),
+    ],
+)
+def test_dcase_folders_that_cannot_be_told_apart(paths, has, media, root):
     media(*paths, kind="sound")
-    with pytest.raises(ValueError, match=says):
+    looked_for = "whose name holds dev or train, and .* whose name holds eval or test, such as"
+    with pytest.raises(ValueError, match=rf"{looked_for} .*; it has {has} \("):
+        read_layout("dcase-2014", root)
+
+
+def test_a_recording_of_dcase_that_names_no_scene(media, root):
+    media("dev/bus01.wav", "eval/beach01.wav", kind="sound")
+    with pytest.raises(ValueError, match=r"beach01.wav: 'beach' is no scene"):
         read_layout("dcase-2014", root)
 
 

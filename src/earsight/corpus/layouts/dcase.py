@@ -29,31 +29,48 @@ def dcase_2014(root: Path, options: LayoutOptions) -> Listing:
         ValueError: the folders cannot be told apart, or a recording names no scene.
     """
     paths = [PurePosixPath(file.path) for file in find_media([str(root)]).files]
-    there = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
-    split_of = {_folder(root, split, there): split for split in _WORDS}
-    if len(split_of) < len(_WORDS):
-        raise ValueError(
-            f"{root / next(iter(split_of))}: its name stands for development and evaluation alike; "
-            "rename it, and give the folder that holds both"
-        )
+    depth = _depth(paths)
+    below = [path for path in paths if len(path.parts) > depth + 1]
+    split_of = _splits(root, sorted({path.parts[depth] for path in below}))
     items = [
-        Item((str(path),), split_of[path.parts[0]], {LABEL: _scene(root, path)})
-        for path in paths
-        if len(path.parts) > 1 and path.parts[0] in split_of
+        Item((str(path),), split_of[path.parts[depth]], {LABEL: _scene(root, path)})
+        for path in below
+        if path.parts[depth] in split_of
     ]
     return Listing(name="dcase-2014", items=items)
 
 
-def _folder(root: Path, split: str, there: Sequence[str]) -> str:
-    words = _WORDS[split]
-    found = [name for name in there if any(word in name.lower() for word in words)]
-    if len(found) != 1:
-        held = ", ".join(found or there) or "none"
+def _depth(paths: Sequence[PurePosixPath]) -> int:
+    """How deep the two folders lie: below folders that alone hold all."""
+    depth = 0
+    while True:
+        tops = {path.parts[depth] for path in paths}
+        nested = all(len(path.parts) > depth + 2 for path in paths)
+        if len(tops) != 1 or not nested or _named(tops.pop()):
+            return depth
+        depth += 1
+
+
+def _named(folder: str) -> list[str]:
+    """The splits that a folder's name stands for."""
+    return [split for split in _WORDS if any(word in folder.lower() for word in _WORDS[split])]
+
+
+def _splits(root: Path, there: Sequence[str]) -> dict[str, str]:
+    """Folder to split; of two folders, one that says which it is tells the other too."""
+    told = {folder: _named(folder)[0] for folder in there if len(_named(folder)) == 1}
+    if len(told) == 1 and len(there) == 2:
+        (split,) = told.values()
+        (other,) = set(there) - set(told)
+        told[other] = TEST if split == TRAIN else TRAIN
+    if sorted(told.values()) != sorted(_WORDS):
         raise ValueError(
-            f"{root}: needs one folder of recordings whose name holds {' or '.join(words)}, such "
-            f"as {root / words[0] / 'bus01.wav'}; it has {held}"
+            f"{root}: needs a folder of development recordings, whose name holds dev or train, and "
+            "one of evaluation recordings, whose name holds eval or test, such as "
+            f"development/bus01.wav and evaluation/bus01.wav; it has {', '.join(there) or 'none'} "
+            "(of two folders, it is enough that one is so named)"
         )
-    return found[0]
+    return told
 
 
 def _scene(root: Path, path: PurePosixPath) -> str:
