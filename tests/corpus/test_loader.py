@@ -114,6 +114,24 @@ def test_evaluation_leaves_out_what_it_cannot_read_and_names_it(rows):
     assert len(second.views) == 2
 
 
+def test_an_instance_without_pictures_is_named_and_takes_them_from_no_other(rows):
+    has_video = np.ones(len(rows), bool)
+    has_video[1] = False
+    mixed = replace(rows, has_video=has_video)
+    batch = EvaluationClips(mixed, settings(), rows=np.arange(3), batch=3, clips=1)[0]
+    assert batch.row.tolist() == [0, 2]
+    assert batch.views[0]["video"].shape[0] == 2
+    ((path, reason),) = [(failure.path, failure.reason) for failure in batch.failures]
+    assert (path, reason) == (rows.path[1], "has no picture within the instance")
+    trained = TrainingClips(mixed, settings(), batch=len(rows), views=1)[0]
+    assert 1 not in trained.row.tolist()
+    assert "video" in trained.views[0]
+    sound = replace(settings(), modalities=("audio",))
+    heard = EvaluationClips(mixed, sound, rows=np.arange(3), batch=3, clips=1)[0]
+    assert heard.row.tolist() == [0, 1, 2]
+    assert set(heard.views[0]) == {"audio"}
+
+
 def test_instances_without_sound_are_given_silence(rows):
     silent = replace(rows, has_audio=np.zeros(len(rows), bool))
     batch = TrainingClips(silent, settings(), batch=3, views=1)[0]

@@ -63,6 +63,11 @@ class ClipSettings:
         left_out: dict[str, Any] = {n: () for n in ("video", "audio") if n not in self.modalities}
         return [replace(one, **left_out) for one in requests] if left_out else list(requests)
 
+    @property
+    def pictures(self) -> bool:
+        """Whether pictures are read."""
+        return "video" in self.modalities
+
     def samples(self, seconds: float) -> int:
         """Samples of so much sound; 0 where none is read."""
         return round(seconds * self.audio.rate) if "audio" in self.modalities else 0
@@ -177,10 +182,11 @@ class TrainingClips(Dataset[Batch]):
     def _decode(
         self, row: NDArray[np.int64], at: int, request: _Request, failures: list[Failure]
     ) -> Any:
-        clip = _decode(self, self.instances, int(row[at]), request.clip, failures)
+        seen = self.settings.pictures
+        clip = _decode(self, self.instances, int(row[at]), request.clip, failures, seen)
         if request.sound is None or clip is None:
             return clip
-        heard = _decode(self, self.instances, request.sound_row, request.sound, failures)
+        heard = _decode(self, self.instances, request.sound_row, request.sound, failures, False)
         return None if heard is None else replace(clip, audio=heard.audio)
 
 
@@ -223,7 +229,7 @@ class EvaluationClips(Dataset[Batch]):
         requests = self.settings.wanted(requests)
         failures: list[Failure] = []
         decoded = [
-            _decode(self, self.instances, int(r), request, failures)
+            _decode(self, self.instances, int(r), request, failures, self.settings.pictures)
             for r, request in zip(row, requests, strict=True)
         ]
         good = [at for at, clip in enumerate(decoded) if clip is not None]
@@ -240,11 +246,18 @@ def _decode(
     row: int,
     request: ClipRequest,
     failures: list[Failure],
+    pictures: bool,
 ) -> Any:
-    """What the source reads of a row; None where it cannot, with the failure noted."""
+    """What the source reads of a row; None where it cannot, with the failure noted.
+
+    With ``pictures``, an instance without any cannot be read: all clips of a view have the same
+    modalities.
+    """
     if clips.heartbeat is not None:
         clips.heartbeat.beat(row)
     try:
+        if pictures and not request.video:
+            raise MediaError("has no picture within the instance")
         return clips.source.read(int(instances.key[row]), request, clips.settings.limits)
     except MediaError as error:
         key = key_text(int(instances.key[row]))

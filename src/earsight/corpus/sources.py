@@ -54,9 +54,13 @@ class Files:
 
 
 def stack(number: int, clips: Sequence[Clip], samples: int) -> View:
-    """Decoded clips as one view; pictures keep the layout of decoding."""
+    """Decoded clips as one view; pictures keep the layout of decoding.
+
+    Pictures were asked of all clips or of none.
+    """
     view: dict[str, Tensor] = {}
-    if all(clip.video for clip in clips):
+    assert len({bool(clip.video) for clip in clips}) <= 1, "pictures of some clips alone"
+    if clips and clips[0].video:
         frames = torch.from_numpy(np.stack([clip.video[number] for clip in clips]))
         view["video"] = frames.permute(0, 4, 1, 2, 3)
     if samples:
