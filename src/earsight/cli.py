@@ -308,6 +308,8 @@ class Evaluate:
             **dict.fromkeys(("agreement", "negatives"), self._look),
         }
         evaluation = tasks.get(self.task, self._evaluate)()
+        if int(os.environ.get("RANK", "0")):
+            return 0  # the first of several processes says it
         notes = "\n".join(evaluation.details["notes"])
         negatives = self.task == "negatives"
         table = format_negatives(evaluation) if negatives else format_table(evaluation.rows)

@@ -1,5 +1,6 @@
 """Two processes over gloo: what they learn is what one learns, and they end together."""
 
+import csv
 import json
 import os
 import shutil
@@ -333,3 +334,42 @@ def test_ranks_search_their_parts_and_end_with_the_positives_of_one(
     one, two = (last_checkpoint(tmp_path / name)["method"] for name in ("one", "two"))
     assert torch.equal(one["positives"], two["positives"])
     assert torch.equal(one["agreement"], two["agreement"])
+
+
+@pytest.fixture
+def folded(media, tmp_path):
+    """The rendered corpus in two folds."""
+    with (media / "labels.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        parts = [[*cells, str(1 + number % 2)] for number, cells in enumerate(lines)]
+        csv.writer(file).writerows([[*head, "fold"], *parts])
+    manifest = tmp_path / "folded.parquet"
+    api.scan([str(media)], manifest, labels=tmp_path / "labels.csv", workers=0)
+    return manifest
+
+
+def test_two_processes_fine_tune_over_folds(finished, folded, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("evaluation"))
+    asked = ["--modality", "audio", "--label", "shape", "--corpus", str(folded), "--folds", "all"]
+    settings = ["train.epochs=1", "train.epoch_samples=8", "train.batch=8", "train.rank_timeout=30"]
+    command = ["-m", "earsight", "evaluate", "finetune", str(run), *asked, "--json", *settings]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    whole = [sys.executable, *torchrun, *command]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["details"]["protocol"]["folds"] == [1, 2]
+    made = sorted(path.name for path in (run / "evaluation").glob("*.json"))
+    name = "finetune-audio-shape-100pc"
+    assert made == [
+        f"{name}-folded-fold1-2.json",
+        *(f"{name}-seed0-fold{fold}-folded.json" for fold in (1, 2)),
+    ]
+    # Tested again, and without torchrun's store, which outlives the processes' meetings.
+    processes = start([*command, "evaluation.clips=2"])
+    (text, other), errors = zip(*(one.communicate(timeout=60) for one in processes), strict=True)
+    assert [one.returncode for one in processes] == [0, 0], errors
+    assert json.loads(text)["details"]["protocol"]["clips"] == 2
+    assert other == ""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from earsight.evaluation.finetune import (
     learned_before,
     reported,
 )
+from earsight.evaluation.folds import check_folds, chosen_folds
 from earsight.evaluation.load import Progress
 from earsight.evaluation.online import online
 from earsight.evaluation.repeats import (
@@ -24,12 +26,15 @@ from earsight.evaluation.repeats import (
     spread_text,
 )
 from earsight.evaluation.results import Evaluation, write_evaluation
-from earsight.evaluation.run import chosen_folds
 from earsight.evaluation.texts import protocol_facts, repeat_parts
 from earsight.presets.protocols import load_for
+from earsight.training.devices import prepare_machine
+from earsight.training.distributed import join_ranks
+from earsight.training.place import place, said_once
 from earsight.training.resume import check_settings
 from earsight.training.run import train
 from earsight.training.run_folder import read_config
+from earsight.training.setup import open_data
 
 
 def finetune(
@@ -73,9 +78,11 @@ def finetune(
         StoppedError: SIGINT or SIGTERM came; the state is saved.
     """
     began = time.monotonic()
-    check_seeds(seeds)
-    before = read_config(run)
-    protocol = None if preset is None else load_for(("finetune", "probe"), preset)
+    with said_once():
+        check_seeds(seeds)
+        check_folds(folds, settings)
+        before = read_config(run)
+        protocol = None if preset is None else load_for(("finetune", "probe"), preset)
 
     def configure(*more: str) -> RunConfig:
         return finetune_config(
@@ -89,13 +96,16 @@ def finetune(
             settings=[*settings, *more],
         )
 
-    first = configure()
+    with said_once():
+        first = configure()
+        taken = chosen_folds(first, folds) or (first.data.fold,)
     repeats, found = [], []
     for seed in range(first.seed, first.seed + seeds):
-        for fold in chosen_folds(first, folds) or (first.data.fold,):
-            config = configure(f"seed={seed}", f"data.fold={fold}")
+        for fold in taken:
+            with said_once():
+                config = configure(f"seed={seed}", f"data.fold={fold}")
             folder = finetune_folder(run, before, config, protocol)
-            found.append(_one(run, folder, config, quiet, progress))
+            found.append(_one(run, folder, config, preset, quiet, progress))
             repeats.append(Repeat(seed=seed, fold=fold, rows=found[-1].rows))
     if len(found) == 1:
         return found[0]
@@ -111,38 +121,81 @@ def finetune(
         details={
             **found[0].details,
             "notes": [*dict.fromkeys(note for one in found for note in one.details["notes"])],
+            "data": [one.details["data"] for one in found],
             "protocol": protocol_facts(
                 first,
                 found[0].rows[0].task,
                 repeats,
                 found[0].details["instances"],
                 {label: len(first.method.classes)},
+                preset=preset,
+                trained=True,
             ),
             "repeats": repeats_tree(repeats),
         },
     )
-    write_evaluation(run, evaluation)
+    if place().rank == 0:
+        write_evaluation(run, evaluation)
     return evaluation
 
 
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What there is of a fine-tuning.
+
+    Attributes:
+        begun: its training has begun.
+        finished: it has ended.
+        result: of a former test that still holds.
+    """
+
+    begun: bool
+    finished: bool
+    result: Evaluation | None = None
+
+
 def _one(
-    run: Path, folder: Path, config: RunConfig, quiet: bool, progress: Progress | None
+    run: Path,
+    folder: Path,
+    config: RunConfig,
+    preset: str | None,
+    quiet: bool,
+    progress: Progress | None,
 ) -> Evaluation:
-    """One fine-tuning, trained to its end and tested."""
+    """One fine-tuning, trained to its end and tested; of several processes, by the first."""
+    with said_once():
+        state = _state(run, folder, config)
+    if state.result is not None:
+        return state.result
+    if not state.finished:
+        evaluate = online if config.evaluation.every else None
+        try:
+            train(config, folder, resume=state.begun, quiet=quiet, online=evaluate)
+        except StoppedError as stopped:
+            text = f"{stopped} (here: give the same command again)"
+            raise StoppedError(stopped.signal, text) from stopped
+    with join_ranks(prepare_machine(config), config.train.rank_timeout) as ranks:
+        return ranks.on_main(
+            lambda: finetune_result(run, folder, config, preset=preset, progress=progress)
+        )
+
+
+def _state(run: Path, folder: Path, config: RunConfig) -> _State:
+    """What a former call has left of it.
+
+    Raises:
+        ValueError: it was begun with other settings or other clips, or the run has learned the
+            labels of what is held out.
+    """
     begun = (folder / "config.yaml").exists()
     finished = (folder / "encoders.safetensors").exists()
     if begun:
         _check_same(folder, config, finished)
-    if not finished:
-        learned_before(run, config)  # Before anything is trained.
-        evaluate = online if config.evaluation.every else None
-        try:
-            train(config, folder, resume=begun, quiet=quiet, online=evaluate)
-        except StoppedError as stopped:
-            text = f"{stopped} (here: give the same command again)"
-            raise StoppedError(stopped.signal, text) from stopped
-    found = reported(run, folder.name, config) if finished else None
-    return finetune_result(run, folder, config, progress) if found is None else found
+    if finished:
+        result = reported(run, folder, config, open_data(config, once=True))
+        return _State(begun=begun, finished=True, result=result)
+    learned_before(run, config)  # Before anything is trained.
+    return _State(begun=begun, finished=False)
 
 
 def _check_same(folder: Path, config: RunConfig, finished: bool) -> None:

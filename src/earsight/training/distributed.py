@@ -38,6 +38,8 @@ _BUFFERS = next(
     if name in inspect.signature(DistributedDataParallel).parameters
 )
 _joined = itertools.count()
+_shared: list[Any] = []
+"""The store of all ranks, once they have met: they may meet again, and rank 0 keeps it."""
 
 
 class RankError(RunError):
@@ -266,13 +268,16 @@ def join_ranks(device: torch.device, seconds: float) -> Iterator[Ranks]:
 def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
     patience = timedelta(seconds=seconds)
     try:
-        shared, rank, size = next(rendezvous("env://", timeout=patience))
+        if not _shared:
+            _shared.append(next(rendezvous("env://", timeout=patience))[0])
+        # Each meeting has keys of its own: groups would take those of the last one for theirs.
+        shared = _prefixed(f"earsight/{next(_joined)}", _shared[0])
         on_gpu = device.type == "cuda"
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            store=shared,
-            rank=rank,
-            world_size=size,
+            store=_prefixed("groups", shared),
+            rank=here.rank,
+            world_size=here.size,
             # NCCL ends the process without a word: the exchange in main memory must be first.
             timeout=2 * patience if on_gpu else patience,
         )
@@ -283,11 +288,14 @@ def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
             f"({str(error).splitlines()[0]}); check that every machine was started, with the same "
             "--nnodes and --rdzv-endpoint"
         ) from error
-    if rank:
-        torch.manual_seed(rank)  # or what modules draw, such as dropout, would be alike everywhere
-    prefix = f"earsight/{next(_joined)}"
-    store = distributed.PrefixStore(prefix, shared)  # type: ignore[attr-defined]
-    return Ranks(rank, size, store=store, host=host)
+    if here.rank:
+        # Or what modules draw, such as dropout, would be alike everywhere.
+        torch.manual_seed(here.rank)
+    return Ranks(here.rank, here.size, store=_prefixed("ranks", shared), host=host)
+
+
+def _prefixed(name: str, store: Any) -> Any:
+    return distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
 def _of_exchange(error: Exception) -> bool:
