@@ -302,6 +302,8 @@ def test_splits_that_leave_clips_unused_are_measured_together(run, media, tmp_pa
         for fold in (1, 2)
     ]
     assert values(whole)[name] == pytest.approx(np.mean(each))
+    caches = list(manifest.with_name("split.parquet.cache").glob("*"))
+    assert len(caches) == (cache == "disk")  # one for all folds
 
 
 def test_seeds_and_protocols_that_would_have_no_effect_are_refused(run):

@@ -10,7 +10,7 @@ from earsight.corpus.assemble import assemble
 from earsight.corpus.discover import Found
 from earsight.corpus.facts import Unread, fact_table
 from earsight.corpus.manifest import Corpus, ScanSettings
-from earsight.corpus.split import assign, folds_of, split_by_group, usable
+from earsight.corpus.split import assign, folds_of, in_folds, split_by_group, usable
 from earsight.media.types import AudioInfo, MediaInfo, VideoInfo
 
 
@@ -204,6 +204,14 @@ def test_numbered_splits_say_what_trains_and_what_is_held_out():
     assert split.train.tolist() == [True, False, False, True, False]
     assert split.held_out.tolist() == [False, True, False, False, True]
     assert (split.unused, split.source) == (1, "official split 2 of 2")
+
+
+def test_what_any_official_split_uses():
+    splits = {"split1": ["train", "test", None, None], "split2": [None, "train", "test", None]}
+    corpus = corpus_of(*[info()] * 4, labels=splits)
+    assert in_folds(corpus).tolist() == [True, True, True, False]
+    assert in_folds(corpus, np.arange(4) > 0).tolist() == [False, True, True, False]
+    assert not in_folds(corpus_of(info())).any()
 
 
 def test_folds_that_are_not_there():

@@ -12,6 +12,8 @@ from earsight.evaluation.compare_tables import format_comparison
 from earsight.evaluation.comparison import Comparison, Line
 from earsight.evaluation.results import Evaluation, write_evaluation
 from earsight.evaluation.rows import Row
+from earsight.evaluation.texts import classifier_text
+from earsight.presets import protocols
 from earsight.training.run_folder import create_run
 
 ESC = {
@@ -24,6 +26,8 @@ ESC = {
     "seeds": [0],
     "instances": 1600,
     "classes": {"label": 50},
+    "preset": "esc-50-svm",
+    "classifier": "one-vs-all linear SVMs, C chosen on a tenth, fitted on 10 clips of each",
 }
 SVM = Row(
     task="svm",
@@ -160,6 +164,9 @@ def test_a_deviation_of_nothing_is_kept(pair):
         ({"seeds": [0, 1]}, "number of seeds 2; first: number of seeds 1"),
         ({"instances": 160}, "training instances 160; first: training instances 1,600"),
         ({"classes": 10}, "classes 10; first: classes 50"),
+        ({"classifier": "SVMs"}, f"classifier: SVMs; first: classifier: {ESC['classifier']}"),
+        ({"preset": ""}, "protocol: none; first: protocol: esc-50-svm"),
+        ({"preset": None}, "protocol: not recorded; first: protocol: esc-50-svm"),
     ],
 )
 def test_differences_between_runs_are_named(pair, changed, said):
@@ -292,14 +299,18 @@ def test_what_is_not_said_or_not_recorded_is_named(pair):
 def test_fine_tuning_from_scratch_is_pre_trained_on_nothing(pair):
     row = replace(SVM, task="finetune", modality="video")
     protocol = ESC | {"task": "finetune", "data": "ucf-101", "folds": [1], "instances": 9537}
-    protocol |= {"frames": 32, "classes": 101}
+    protocol |= {"frames": 32, "classes": 101, "classifier": "the whole network, quickly"}
     scratch = {"from": "scratch", "share": 1.0}
     evaluated(pair[0], row, protocol=protocol, name="finetune-scratch", **scratch)
     evaluated(pair[0], replace(row, value=0.9), protocol=protocol, name="finetune-x", share=0.1)
     found = compare(pair[:1])
     line = line_of(found, variant="from scratch")
     (beside,) = (b for b in line.published if b.figure.table == "1" and b.figure.value == 63.3)
-    assert dict(beside.differences["first"]) == {"clips": "unsaid clips averaged, here 10"}
+    assert dict(beside.differences["first"]) == {
+        "clips": "unsaid clips averaged, here 10",
+        "classifier": "by the whole network, by a schedule that is not said; here by the whole "
+        "network, quickly",
+    }
     assert line_of(found, variant="10 % of labels").cells["first"].value == 0.9
     assert "variant" in format_comparison(found)
 
@@ -322,7 +333,7 @@ def test_blocks_and_the_best_of_them(pair):
 
 def test_single_clips_are_held_against_single_clips(pair):
     protocol = ESC | {"task": "probe", "data": "kinetics-400", "folds": [], "classes": 400}
-    protocol["instances"] = 235_000
+    protocol |= {"instances": 235_000, **by_protocol("kinetics-probe-224")}
     row = replace(PROBE, label="label", block="pooled")
     evaluated(pair[0], replace(row, metric="Clip@1"), row, protocol=protocol)
     found = compare(pair)
@@ -333,6 +344,60 @@ def test_single_clips_are_held_against_single_clips(pair):
 
 
 METRICS = ("Clip@1", "accuracy")
+LOGISTIC = "logistic regression, C chosen on a tenth"
+
+
+def by_protocol(name: str) -> dict[str, str]:
+    """What an evaluation records that took the settings of a protocol."""
+    settings = protocols.load(name).settings
+    return {"preset": name, "classifier": classifier_text("probe", settings, trained=True)}
+
+
+def test_another_classifier_than_the_papers_is_named_beside_each_figure(pair):
+    protocol = ESC | {"task": "probe", "clips": 25, "preset": "", "classifier": LOGISTIC}
+    row = replace(PROBE, modality="audio", label="label", block="2")
+    evaluated(pair[0], row, protocol=protocol)
+    evaluated(pair[1], row, protocol=protocol | by_protocol("esc-50-probe"))
+    found = compare(pair)
+    beside = line_of(found, block="2").published[0]
+    theirs = by_protocol("esc-50-probe")["classifier"]
+    assert theirs == (
+        "linear layers with batch norm, Adam 0.0001 with weight decay 0, ×0.3 at epochs 8, 12, 15, "
+        "18, 20 epochs of 10000 clips in batches of 32"
+    )
+    assert beside.differences["first"]["classifier"] == f"by {theirs}; here by {LOGISTIC}"
+    assert "classifier" not in beside.differences["second"]
+    lines = format_comparison(found).splitlines()
+    (line,) = (one for one in lines if one.startswith("Cross-AVID [1]") and " 2 " in one)
+    assert "73.2 %" in line or "73.15 %" in line
+    assert f"[1] first: by {theirs}; here by {LOGISTIC}" in lines
+    assert f"[1] classifier: {theirs}; first: classifier: {LOGISTIC}" in "\n".join(lines)
+
+
+def test_the_same_schedule_on_clips_of_other_settings_is_named(pair):
+    protocol = ESC | {"task": "probe", "clips": 25, **by_protocol("esc-50-probe"), "preset": ""}
+    evaluated(
+        pair[0], replace(PROBE, modality="audio", label="label", block="2"), protocol=protocol
+    )
+    beside = line_of(compare(pair), block="2").published[0]
+    said = "clips by the settings of esc-50-probe; here by the run's own"
+    assert beside.differences["first"]["classifier"] == said
+
+
+def test_a_classifier_that_was_not_recorded_is_named(pair):
+    old = {name: x for name, x in ESC.items() if name not in ("preset", "classifier")}
+    evaluated(pair[0], SVM, protocol=old)
+    beside = line_of(compare(pair), task="svm").published[0]
+    assert "here by a classifier that is not recorded" in beside.differences["first"]["classifier"]
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_protocol_says_by_what_it_classifies(name):
+    known = protocols.load(name)
+    trained = known.task != "svm"
+    text = classifier_text(known.task, known.settings, trained=trained)
+    assert ("Adam 0.0001" in text) == trained
+    assert text.startswith({"svm": "one-vs-all", "finetune": "whole"}.get(known.task, "linear"))
 
 
 def test_a_probe_of_an_unnamed_block_stands_beside_the_best(pair):

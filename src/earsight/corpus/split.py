@@ -199,25 +199,39 @@ def assign(
     return Split(train=train, held_out=held_out, source=f"the labels: {named}", unused=unused)
 
 
+def in_folds(corpus: Corpus, mask: Bools | None = None) -> Bools:
+    """The instances that any of the official splits trains on or holds out: ``(R,)`` bool."""
+    mask = np.ones(len(corpus), bool) if mask is None else mask
+    used = np.zeros(len(corpus), bool)
+    for fold in folds_of(corpus):
+        train, held_out = _sides(corpus, mask, fold)
+        used |= train | held_out
+    return used
+
+
 def _official(corpus: Corpus, mask: Bools, fold: int) -> Split:
     folds = folds_of(corpus)
     if fold not in folds:
         there = f"it has {', '.join(map(str, folds))}" if folds else _no_folds(corpus)
         raise ValueError(f"the corpus has no official split {fold}; {there}")
-    if FOLD in corpus.label_names:
-        number = np.array([int(text or 0) for text in corpus.labels(FOLD)], np.int64)
-        train, held_out = mask & (number > 0) & (number != fold), mask & (number == fold)
-        source = f"fold {fold} of {len(folds)}"
-    else:
-        names = np.array([(name or "").lower() for name in corpus.labels(f"{SPLIT}{fold}")], object)
-        others = [name for kind in _HELD_OUT for name in kind]
-        train, held_out = mask & (names == _TRAIN), mask & np.isin(names, others)
-        source = f"official split {fold} of {len(folds)}"
+    train, held_out = _sides(corpus, mask, fold)
+    kind = FOLD if FOLD in corpus.label_names else "official split"
+    source = f"{kind} {fold} of {len(folds)}"
     if not train.any() or not held_out.any():
         empty = "held out" if train.any() else "left to train on"
         raise ValueError(f"{source}: no clip that can be used is {empty}; choose another, or 0")
     unused = int((mask & ~train & ~held_out).sum())
     return Split(train=train, held_out=held_out, source=source, unused=unused)
+
+
+def _sides(corpus: Corpus, mask: Bools, fold: int) -> tuple[Bools, Bools]:
+    """What an official split trains on and what it holds out."""
+    if FOLD in corpus.label_names:
+        number = np.array([int(text or 0) for text in corpus.labels(FOLD)], np.int64)
+        return mask & (number > 0) & (number != fold), mask & (number == fold)
+    names = np.array([(name or "").lower() for name in corpus.labels(f"{SPLIT}{fold}")], object)
+    others = [name for kind in _HELD_OUT for name in kind]
+    return mask & (names == _TRAIN), mask & np.isin(names, others)
 
 
 def _no_folds(corpus: Corpus) -> str:

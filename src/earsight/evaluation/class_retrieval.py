@@ -100,6 +100,28 @@ def retrieve_classes(
     )
 
 
+def unmatched(asked: NDArray[np.integer], known: NDArray[np.integer]) -> tuple[int, list[int], int]:
+    """Labelled queries that share a class with nothing in the gallery.
+
+    Args:
+        asked: ``(Q,)`` classes of the queries, negative for none, or ``(Q, classes)``, 1 where one
+            holds.
+        known: ``(G,)`` or ``(G, classes)``, of the gallery.
+
+    Returns:
+        How many they are, their classes, and how many of the others there are.
+    """
+    if asked.ndim == 1:
+        labelled = np.asarray(asked >= 0)
+        found = labelled & np.isin(asked, known)
+        classes = np.unique(asked[labelled & ~found])
+    else:
+        labelled = np.asarray(asked.any(axis=1))
+        found = np.asarray((asked.astype(bool) & known.any(axis=0)).any(axis=1))
+        classes = np.flatnonzero(asked[labelled & ~found].any(axis=0))
+    return int((labelled & ~found).sum()), classes.tolist(), int(found.sum())
+
+
 def _shared(query: Tensor, gallery: Tensor) -> Tensor:
     """``(Q, G)`` bool: whether both have a class in common."""
     if query.ndim == 1:

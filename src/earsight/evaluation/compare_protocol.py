@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from earsight.config import RunConfig
+from earsight.evaluation.compare_classifier import classifier_difference
 from earsight.evaluation.published import CLASSES, TRAINING, Figure
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row
@@ -39,6 +40,8 @@ class Protocol:
         seeds: of the classifiers or fine-tunings that were averaged.
         instances: labelled training instances (of one split).
         classes: how many, of every label or by label.
+        preset: the protocol whose settings were taken; empty for none.
+        classifier: what classified and how it was fitted, in words.
     """
 
     task: str = ""
@@ -50,6 +53,8 @@ class Protocol:
     seeds: list[int] | None = None
     instances: int | None = None
     classes: int | dict[str, int] | None = None
+    preset: str | None = None
+    classifier: str | None = None
 
     def classes_of(self, label: str | None) -> int | None:
         """Classes of a label column; None where they are not recorded."""
@@ -191,6 +196,8 @@ def _recorded_pairs(first: Measured, other: Measured, row: Row) -> list[tuple[st
         ("number of seeds", _count(one.seeds), _count(two.seeds)),
         ("training instances", _text(one.instances), _text(two.instances)),
         ("classes", _text(one.classes_of(label)), _text(two.classes_of(label))),
+        ("classifier:", _said(one.classifier), _said(two.classifier)),
+        ("protocol:", _said(one.preset), _said(two.preset)),
     ]
 
 
@@ -208,6 +215,10 @@ def _count(values: list[int] | None) -> str:
 
 def _text(value: int | None) -> str:
     return UNSAID if value is None else f"{value:,}"
+
+
+def _said(text: str | None) -> str:
+    return "not recorded" if text is None else text or "none"
 
 
 def splits_text(folds: Sequence[int] | None) -> str:
@@ -239,6 +250,7 @@ def _differences(
     if figure.input != here:
         yield "input", f"input {figure.input or 'not said'}, here {here or UNSAID}"
     yield from _split_differences(figure, protocol)
+    yield from classifier_difference(figure, protocol.classifier, protocol.preset)
     if figure.protocol == "svm" and row.block == "pooled":
         yield "features", "features of the last layer before pooling, here pooled"
     if figure.protocol == "probe" and not figure.block and row.block == BEST:

@@ -14,7 +14,7 @@ OTHER = " ≠"
 UNSTATED = "the paper does not say by which protocol"
 """Of results that are quoted beside others without their protocol."""
 
-_COLUMNS = ("pre-trained on", "clips", "input", "splits", "protocol")
+_COLUMNS = ("pre-trained on", "clips", "input", "splits", "protocol", "classifier")
 """Aspects of a protocol that are named with each figure; the others hold for a whole table."""
 
 _WORDS = ("figure of", "pre-trained on", "encoder", "from")
@@ -152,8 +152,9 @@ def _published_line(beside: Beside, block: str, marks: _Marks) -> tuple[str, ...
 
     size = f", {figure.size}" if figure.size else ""
     unstated = [UNSTATED] if figure.protocol == "unstated" else []
+    said = [*unstated, *filter(None, [figure.note]), *_classifiers(beside)]
     return (
-        figure.method + marks.of([*unstated, *filter(None, [figure.note])]),
+        figure.method + marks.of(said),
         marked("pre-trained on", f"{figure.pretraining}{size}"),
         figure.architecture or UNSAID,
         figure.where + (", quoted" if figure.source == "quoted" else ""),
@@ -163,6 +164,14 @@ def _published_line(beside: Beside, block: str, marks: _Marks) -> tuple[str, ...
         marked("input", figure.input or UNSAID),
         marked("splits", splits_text(figure.splits) if figure.splits else UNSAID),
     )
+
+
+def _classifiers(beside: Beside) -> list[str]:
+    """In what the classifier differs from the runs', said once where it is the same for all."""
+    found = {run: aspects.get("classifier", "") for run, aspects in beside.differences.items()}
+    if len(set(found.values())) < 2:
+        return [text for text in set(found.values()) if text]
+    return [f"{run}: {text}" for run, text in found.items() if text]
 
 
 def value_text(figure: Figure) -> str:

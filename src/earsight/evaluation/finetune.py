@@ -5,12 +5,17 @@ any other. From scratch, everything but the first weights is the same. A linear 
 trained on augmented clips is one too, of frozen blocks.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
+from earsight.corpus.instances import Instances
 from earsight.evaluation.load import (
     Progress,
     check_unseen,
@@ -24,9 +29,10 @@ from earsight.evaluation.tasks import evaluate_tasks
 from earsight.evaluation.texts import plain_name, protocol_facts
 from earsight.presets.protocols import EvaluationPreset
 from earsight.training.devices import describe_machine, prepare_machine
+from earsight.training.resume import last_checkpoint
 from earsight.training.run_folder import read_config
-from earsight.training.setup import open_data
-from earsight.training.targets import with_classes
+from earsight.training.setup import Data, open_data
+from earsight.training.targets import label_codes, with_classes
 
 SCHEDULE: Tree = {
     "optimizer": {
@@ -107,18 +113,51 @@ def finetune_folder(
     return run / "evaluation" / "finetune" / "-".join(parts)
 
 
-def reported(run: Path, name: str, config: RunConfig) -> Evaluation | None:
+def reported(run: Path, folder: Path, config: RunConfig, data: Data) -> Evaluation | None:
     """The result that a former call left, None where there is none for these clips.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, or the finished fine-tuning has learned from other clips or
+            classes than the training split now has.
     """
-    path = run / "evaluation" / f"finetune-{name}.json"
-    if not path.exists():
+    path = run / "evaluation" / f"finetune-{folder.name}.json"
+    found = read_evaluation(path) if path.exists() else None
+    known = {} if found is None else found.details.get("data", {})
+    now = data_digests(config, data)
+    if known.get("learned", now["learned"]) != now["learned"] or (
+        not known and not _keys_learned(folder, data)
+    ):
+        raise ValueError(
+            f"{folder} has learned from other clips or classes than {config.data.corpus} now has: "
+            "it was scanned again, or is another corpus of that name; delete the folder to train "
+            "anew, or give the manifest a name of its own"
+        )
+    if found is None or known != now or found.corpus != config.data.corpus:
         return None
-    found = read_evaluation(path)
-    same = found.details.get("clips") == config.evaluation.clips
-    return found if same and found.corpus == config.data.corpus else None
+    return found if found.details.get("clips") == config.evaluation.clips else None
+
+
+def data_digests(config: RunConfig, data: Data) -> dict[str, str]:
+    """What was learned from and what is tested on: a digest each, of keys and classes."""
+    label = config.method.label
+    return {"learned": _digest(data.train, label), "tested": _digest(data.held_out, label)}
+
+
+def _digest(chosen: Instances, label: str) -> str:
+    order = np.argsort(chosen.key)
+    names = [*chosen.vocabulary[label], None]
+    classes = [names[code] for code in label_codes(chosen, label)[order]]
+    digest = hashlib.blake2b(np.ascontiguousarray(chosen.key[order]).tobytes(), digest_size=12)
+    digest.update(json.dumps(classes).encode())
+    return digest.hexdigest()
+
+
+def _keys_learned(folder: Path, data: Data) -> bool:
+    """Whether a finished fine-tuning learned from these instances, by its last checkpoint."""
+    state = last_checkpoint(folder)
+    if state is None:
+        return True
+    return np.array_equal(state["keys"].numpy().view(np.uint64), data.train.key)
 
 
 def learned_before(run: Path, config: RunConfig) -> list[str]:
@@ -134,9 +173,22 @@ def learned_before(run: Path, config: RunConfig) -> list[str]:
 
 
 def finetune_result(
-    run: Path, folder: Path, config: RunConfig, progress: Progress | None = None
+    run: Path,
+    folder: Path,
+    config: RunConfig,
+    *,
+    preset: str | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Test a finished fine-tuning on the held-out clips; writes the result into the run."""
+    """Test a finished fine-tuning on the held-out clips; writes the result into the run.
+
+    Args:
+        run: that was started from.
+        folder: of the fine-tuning.
+        config: its settings.
+        preset: name of its protocol.
+        progress: told of decoded batches.
+    """
     began = time.monotonic()
     device = prepare_machine(config)
     loaded = load_run(folder, device)
@@ -167,6 +219,7 @@ def finetune_result(
             "clips": config.evaluation.clips,
             "share": config.data.share,
             "instances": len(data.train),
+            "data": data_digests(config, data),
             "from": run.name if config.start else "scratch",
             "protocol": protocol_facts(
                 config,
@@ -174,6 +227,8 @@ def finetune_result(
                 [own],
                 len(data.train),
                 {config.method.label: len(config.method.classes)},
+                preset=preset,
+                trained=True,
             ),
         },
     )

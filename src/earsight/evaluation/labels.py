@@ -65,7 +65,10 @@ def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> Lab
 def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
     """Why no classifier of single labels can be scored by these codes; empty if one can."""
     if train.ndim > 1:
-        return "it holds several labels for one clip"
+        return (
+            "it holds several labels for one clip, which retrieval alone can use, if it is named "
+            "in evaluation.labels"
+        )
     known, asked = train[train >= 0], held_out[held_out >= 0]
     classes = np.unique(known)
     if len(classes) < 2:
@@ -74,6 +77,41 @@ def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
     if seen < 0.5:
         return f"the training split has only {100 * seen:.0f} % of what is held out"
     return ""
+
+
+def fit_in_all(choices: Mapping[int, LabelChoice]) -> dict[int, LabelChoice]:
+    """The choices of several folds without the columns that any of them leaves out.
+
+    A mean over some of the folds would not be comparable with the others.
+
+    Args:
+        choices: by the fold's number.
+    """
+    reasons: dict[str, dict[str, list[int]]] = {}
+    for fold, choice in choices.items():
+        for name, why in choice.left_out.items():
+            reasons.setdefault(name, {}).setdefault(why, []).append(fold)
+    left_out = {
+        name: "; ".join(
+            why if len(folds) == len(choices) else f"in fold {', '.join(map(str, folds))}, {why}"
+            for why, folds in found.items()
+        )
+        for name, found in reasons.items()
+    }
+    return {
+        fold: LabelChoice(
+            train={name: x for name, x in choice.train.items() if name not in left_out},
+            held_out={name: x for name, x in choice.held_out.items() if name not in left_out},
+            left_out=left_out,
+        )
+        for fold, choice in choices.items()
+    }
+
+
+def name_some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def class_counts(labels: Labels) -> dict[str, int]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earsight import random
+from earsight.evaluation.fits import Note
 from earsight.evaluation.probe import probe
 from earsight.evaluation.rows import Row
 
@@ -21,6 +22,7 @@ def memory_rows(
     groups: NDArray[np.object_],
     *,
     seed: int,
+    note: Note | None = None,
 ) -> list[Row]:
     """Accuracy over five random 70/30 splits of linear probes: of each modality, and of both.
 
@@ -31,6 +33,7 @@ def memory_rows(
         labels: column to ``(N,)`` codes, -1 where there is none.
         groups: ``(N,)``, which no split divides.
         seed: decides the splits.
+        note: told of the scores of every probe.
 
     Returns:
         For each label, modality and ``both``: ``accuracy``, the mean over splits, beside the share
@@ -54,6 +57,9 @@ def memory_rows(
                 )
                 for test in tested
             ]
+            if note is not None:
+                for scores in found:
+                    note(scores, modality=name, label=label)
             accuracy = np.array([scores.accuracy for scores in found])
             chance = float(np.mean([scores.chance for scores in found]))
             rows += [

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from earsight.corpus.instances import Instances
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.bank import read_bank
 from earsight.evaluation.features import Wanted
+from earsight.evaluation.fits import Fitted, note_fit, unfinished
 from earsight.evaluation.labels import choose_labels, class_counts
 from earsight.evaluation.load import Progress, evaluation_config, load_run, make_evaluator
 from earsight.evaluation.memory import memory_rows
@@ -72,8 +74,9 @@ def evaluate_memory(
     chosen = choose_labels(instances.labels, instances.labels, config.evaluation.labels)
     if not chosen.train:
         raise ValueError("the corpus has no labels to classify by; scan it again with --labels")
+    fits: list[Fitted] = []
     repeats = [
-        Repeat(seed=seed, fold=0, rows=_rows(targets, chosen.train, instances.group, seed))
+        Repeat(seed=seed, fold=0, rows=_rows(targets, chosen.train, instances.group, seed, fits))
         for seed in range(config.seed, config.seed + seeds)
     ]
     protocol = _PROTOCOL.format(what=what, probe_samples=config.evaluation.probe_samples)
@@ -87,11 +90,12 @@ def evaluate_memory(
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(choose_device(config.device)),
-            "notes": [note for note in (str(chosen), *notes) if note],
+            "notes": [note for note in (str(chosen), *notes, *unfinished(fits)) if note],
             "notices": [],
             "protocol": protocol_facts(
                 config, "memory", repeats, len(instances), class_counts(chosen.train)
             ),
+            "fits": [asdict(fit) for fit in fits],
             "repeats": repeats_tree(repeats),
         },
     )
@@ -131,6 +135,8 @@ def _rows(
     labels: Mapping[str, NDArray[np.integer]],
     groups: NDArray[np.object_],
     seed: int,
+    fits: list[Fitted],
 ) -> tuple[Row, ...]:
     codes = {name: x.astype(np.int64) for name, x in labels.items()}
-    return tuple(memory_rows(targets, codes, groups, seed=seed))
+    note = partial(note_fit, fits, task="memory", seed=seed)
+    return tuple(memory_rows(targets, codes, groups, seed=seed, note=note))

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from earsight.config import RunConfig
 from earsight.evaluation.features import Encoder
+from earsight.evaluation.fits import unfinished
 from earsight.evaluation.load import make_evaluator
 from earsight.evaluation.rows import as_metrics
 from earsight.evaluation.tasks import evaluate_tasks
@@ -24,7 +26,10 @@ def online(
     def evaluate_epoch(epoch: int) -> Mapping[str, float]:
         began = time.monotonic()
         encoder = Encoder(model=parts.model, method=parts.method)
-        figures = as_metrics(evaluate_tasks(evaluator, config.evaluation.tasks, [encoder]))
+        own = replace(evaluator, fits=[])
+        figures = as_metrics(evaluate_tasks(own, config.evaluation.tasks, [encoder]))
+        for note in unfinished(own.fits):
+            log.note(note)
         log.note(f"epoch {epoch}: {summary(figures)} ({time.monotonic() - began:.0f} s)")
         return figures
 

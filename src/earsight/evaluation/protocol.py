@@ -17,6 +17,7 @@ from earsight.corpus.loader import load
 from earsight.corpus.split import Task
 from earsight.evaluation.feature_file import feature_path, read_features, write_features
 from earsight.evaluation.features import Encoder, Features, Wanted, extract
+from earsight.evaluation.fits import Fitted
 from earsight.evaluation.labels import LabelChoice
 from earsight.evaluation.rows import POOLED
 from earsight.training.setup import Data, clip_settings, modalities_of
@@ -49,6 +50,7 @@ class Evaluator:
         pool: instances of several folds, whose features are taken together; None for none.
         shared: where evaluators of these folds keep them.
         tell: told what a reader of the figures should know.
+        fits: where what is known of fitted classifiers is noted.
     """
 
     config: RunConfig
@@ -64,6 +66,7 @@ class Evaluator:
     pool: Instances | None = None
     shared: Shared = field(default_factory=dict)
     tell: Callable[[str], None] | None = None
+    fits: list[Fitted] = field(default_factory=list)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +11,11 @@ import numpy as np
 from earsight.config import ConfigError, RunConfig, Tree
 from earsight.corpus.instances import instances
 from earsight.corpus.manifest import read
-from earsight.corpus.split import Task, folds_of
+from earsight.corpus.split import Task
 from earsight.evaluation.features import Encoder
-from earsight.evaluation.labels import class_counts
+from earsight.evaluation.fits import Fitted, unfinished
+from earsight.evaluation.folds import check_folds, chosen_folds
+from earsight.evaluation.labels import class_counts, fit_in_all
 from earsight.evaluation.load import (
     Loaded,
     Progress,
@@ -37,7 +39,7 @@ from earsight.evaluation.texts import NOTHING, PROTOCOLS, evaluation_name, proto
 from earsight.presets.protocols import load_for
 from earsight.training.devices import describe_machine, prepare_machine
 from earsight.training.run_folder import read_config
-from earsight.training.setup import open_data, open_source, task_of
+from earsight.training.setup import open_data, task_of
 from earsight.transforms.inputs import Inputs
 
 TASK_OF: Mapping[str, Task] = {"video": "video", "audio": "audio"}
@@ -80,15 +82,9 @@ def evaluate(
     Raises:
         ValueError: the run or corpus cannot be used for the task.
     """
-    if task not in PROTOCOLS:
-        raise ValueError(
-            f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)}, memory, agreement, "
-            "negatives or finetune"
-        )
     began = time.monotonic()
-    check_seeds(seeds)
-    if task == "classify" and seeds > 1:
-        raise ValueError("seeds: has no effect on classify, which draws nothing; leave it out")
+    _check_asked(task, seeds, baseline)
+    check_folds(folds, settings)
     before = read_config(run)
     config = evaluation_config(before, corpus, settings, _settings_of(task, preset))
     if not config.data.corpus:
@@ -97,12 +93,19 @@ def evaluate(
     loaded = load_run(run, device)
     wanted = task_named(modality, loaded.encoder) or task_of(config)
     notes: list[str] = []
+    fits: list[Fitted] = []
+    cache, blocks = run / "evaluation" / "features", config.evaluation.blocks
     evaluators = [
-        replace(one, blocks=config.evaluation.blocks, cache=run / "evaluation" / "features")
+        replace(one, blocks=blocks, cache=cache, fits=fits)
         for one in _evaluators(config, loaded.inputs, wanted, folds, progress, notes.append)
     ]
     held_out = np.unique(np.concatenate([one.data.held_out.key for one in evaluators]))
     notes += check_unseen(before, [one.config for one in evaluators], held_out)
+    if seeds > 1 and task in _BASELINE_DRAWN:
+        notes.append(
+            "seeds: the random initialisation alone is drawn anew; the run's own figures stay the "
+            "same, but for the order of equals"
+        )
     repeats = []
     for number in range(seeds):
         encoders = [loaded.encoder]
@@ -111,10 +114,10 @@ def evaluate(
         repeats += [_repeat(evaluator, task, encoders, number) for evaluator in evaluators]
     rows = combine(repeats)
     first = evaluators[0]
-    if not any(row.task == task for row in rows):
-        why = f" ({first.labels})" if str(first.labels) else ""
-        raise ValueError(f"{NOTHING[task]}{why}")
     left_out = str(first.labels) if task in ("knn", "probe", "svm", "retrieve") else ""
+    said = [*dict.fromkeys(note for note in (left_out, *notes, *unfinished(fits)) if note)]
+    if not any(row.task == task for row in rows):
+        raise ValueError(NOTHING[task] + (f" ({'; '.join(said)})" if said else ""))
     evaluation = Evaluation(
         name=evaluation_name(
             task, loaded.config, config, repeats, modality=modality, preset=preset
@@ -127,16 +130,43 @@ def evaluate(
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(device),
-            "notes": [*dict.fromkeys(note for note in (left_out, *notes) if note)],
+            "notes": said,
             "notices": list(loaded.origin.notices) if loaded.origin else [],
             "protocol": protocol_facts(
-                config, task, repeats, _fitted(first, task), class_counts(first.labels.train)
+                config,
+                task,
+                repeats,
+                _fitted(first, task),
+                class_counts(first.labels.train),
+                preset=preset,
             ),
+            "fits": [asdict(fit) for fit in fits],
             "repeats": repeats_tree(repeats),
         },
     )
     write_evaluation(run, evaluation)
     return evaluation
+
+
+def _check_asked(task: str, seeds: int, baseline: bool) -> None:
+    """Refuse what is no evaluation, and seeds of what draws nothing.
+
+    Raises:
+        ValueError: it is neither known nor sensible.
+    """
+    if task not in PROTOCOLS:
+        raise ValueError(
+            f"{task!r} is no evaluation; choose one of {', '.join(PROTOCOLS)}, memory, agreement, "
+            "negatives or finetune"
+        )
+    check_seeds(seeds)
+    if seeds > 1 and task == "classify":
+        raise ValueError("seeds: has no effect on classify, which draws nothing; leave it out")
+    if seeds > 1 and task in _BASELINE_DRAWN and not baseline:
+        raise ValueError(
+            f"seeds: has no effect on {task} without the random initialisation, which alone is "
+            "drawn; measure that too, or leave seeds out"
+        )
 
 
 def _settings_of(task: str, preset: str | None) -> Tree:
@@ -186,6 +216,8 @@ def _evaluators(
         made.append(make_evaluator(own, data, inputs, task=task, progress=progress, tell=tell))
     if len(made) == 1:
         return made
+    choices = fit_in_all({one.config.data.fold: one.labels for one in made})
+    made = [replace(one, labels=choices[one.config.data.fold]) for one in made]
     keys = [one.data.held_out.key for one in made]
     keys += [
         one.data.train.key[sample_rows(one.data.train, config.evaluation.probe_samples)]
@@ -193,13 +225,9 @@ def _evaluators(
     ]
     corpus = read(Path(config.data.corpus))
     pool = instances(corpus, np.isin(corpus.column("key"), np.concatenate(keys)))
-    # A fold's own clips may lack what it leaves unused.
-    source = open_source(config, pool, once=True)
     shared: Shared = {}
-    return [
-        replace(one, pool=pool, shared=shared, data=replace(one.data, source=source))
-        for one in made
-    ]
+    # A fold's own clips may lack what it leaves unused; a cache on disk is that of all folds.
+    return [replace(one, pool=pool, shared=shared) for one in made]
 
 
 def _fitted(evaluator: Evaluator, task: str) -> int:
@@ -211,31 +239,14 @@ def _fitted(evaluator: Evaluator, task: str) -> int:
 def _repeat(evaluator: Evaluator, task: str, encoders: Sequence[Encoder], number: int) -> Repeat:
     seed = evaluator.config.seed + number
     own = replace(evaluator, config=replace(evaluator.config, seed=seed))
-    rows = evaluate_tasks(own, _TASKS.get(task, (task,)), encoders)
-    return Repeat(seed=seed, fold=evaluator.config.data.fold, rows=tuple(rows))
-
-
-def chosen_folds(config: RunConfig, folds: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
-    """The folds to take in turn; none for the split of the manifest.
-
-    Raises:
-        ValueError: the corpus has no folds, or not these.
-    """
-    known = folds_of(read(Path(config.data.corpus))) if folds else ()
-    if not folds:
-        return ()
-    if not known:
-        raise ValueError(
-            f"folds: {config.data.corpus} has no folds; scan a data set that has, by --layout, or "
-            "with a label column `fold`"
-        )
-    wanted = known if folds == "all" else tuple(dict.fromkeys(int(fold) for fold in folds))
-    if strange := [fold for fold in wanted if fold not in known]:
-        raise ValueError(
-            f"folds: {config.data.corpus} has no fold {strange[0]}; it has "
-            f"{', '.join(map(str, known))}"
-        )
-    return wanted
+    fold = evaluator.config.data.fold
+    try:
+        rows = evaluate_tasks(own, _TASKS.get(task, (task,)), encoders)
+    except ValueError as error:
+        if evaluator.pool is None:
+            raise
+        raise ValueError(f"fold {fold}: {error}") from error
+    return Repeat(seed=seed, fold=fold, rows=tuple(rows))
 
 
 def _weights(run: Path, loaded: Loaded) -> str:
@@ -243,6 +254,9 @@ def _weights(run: Path, loaded: Loaded) -> str:
         return f"{run.name}, imported from {loaded.origin.weights}"
     return f"{run.name}, {loaded.config.train.epochs} epochs"
 
+
+_BASELINE_DRAWN = ("knn", "retrieve")
+"""Tasks of which the random initialisation alone is drawn (and the order of equals)."""
 
 _TASKS = {"retrieve": ("retrieve", "pairing", "geometry", "classes")}
 """What an evaluation measures, where that is more than its name."""

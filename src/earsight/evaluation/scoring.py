@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from earsight.encoders.blocks import FLAT
 from earsight.evaluation.class_retrieval import retrieve_classes
 from earsight.evaluation.features import Features
+from earsight.evaluation.fits import Note
 from earsight.evaluation.geometry import describe_geometry
 from earsight.evaluation.knn import KnnScores, knn
 from earsight.evaluation.labels import LabelChoice
@@ -160,6 +161,7 @@ def classification_rows(
     seed: int,
     device: torch.device,
     baseline: tuple[Features, Features] | None = None,
+    note: Note | None = None,
 ) -> list[Row]:
     """A classifier of every label column, modality and block.
 
@@ -172,6 +174,7 @@ def classification_rows(
         seed: decides the tenth of the training split on which the probe's C is chosen.
         device: where classifiers are fitted.
         baseline: the same two splits' features at the random initialisation.
+        note: told of the scores of every classifier.
     """
     rows: list[Row] = []
     fitted, tested = splits
@@ -182,8 +185,11 @@ def classification_rows(
         for name in labels.train:
             known = torch.from_numpy(labels.train[name])[fitted.row]
             asked = torch.from_numpy(labels.held_out[name])[tested.row]
-            classify = _classifier(task, known, asked, groups[fitted.row.numpy()], seed)
+            classify = _classifier(task, name, known, asked, groups[fitted.row.numpy()], seed)
             scores = [classify(x, z, one) for (x, z), one in zip(pairs, shared, strict=True)]
+            if note is not None:
+                for at, one in enumerate(scores):
+                    note(one, modality=modality, label=name, block=block, baseline=at > 0)
             rows += make_rows(
                 scores[0],
                 task=task,
@@ -215,6 +221,7 @@ def _taken(features: Features, modality: str, block: str) -> torch.Tensor:
 
 def _classifier(
     task: str,
+    label: str,
     fitted: torch.Tensor,
     tested: torch.Tensor,
     groups: NDArray[np.object_],
@@ -227,6 +234,10 @@ def _classifier(
             "name others in evaluation.labels"
         )
     known, asked = fitted >= 0, tested >= 0
+    if not bool(asked.any()):
+        raise ValueError(
+            f"no held-out instance has a label {label!r}; name others in evaluation.labels"
+        )
 
     def classify(
         x: torch.Tensor, z: torch.Tensor, spectrum: Spectrum | None

@@ -6,13 +6,17 @@ random initialisation.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from earsight.encoders.blocks import FLAT, has_blocks
+from earsight.evaluation.class_retrieval import unmatched
 from earsight.evaluation.classify import classify
-from earsight.evaluation.features import Encoder, Wanted
+from earsight.evaluation.features import Encoder, Features, Wanted
+from earsight.evaluation.fits import note_fit
+from earsight.evaluation.labels import LabelChoice, name_some
 from earsight.evaluation.protocol import Evaluator
 from earsight.evaluation.rows import FLATTENED, POOLED, Row, make_rows
 from earsight.evaluation.scoring import (
@@ -80,9 +84,32 @@ def classes(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
     return class_retrieval_rows(
         splits[0],
         encoders[0].method.spaces if evaluator.task == "audio-visual" else frozenset(),
-        evaluator.labels,
+        _matched(evaluator, *splits[0]),
         seed=evaluator.config.seed,
         baseline=splits[1] if len(splits) > 1 else None,
+    )
+
+
+def _matched(evaluator: Evaluator, gallery: Features, queries: Features) -> LabelChoice:
+    """The label columns with something to find; tells of queries whose classes are not there."""
+    vocabulary, fold = evaluator.data.held_out.vocabulary, evaluator.config.data.fold
+    where = f" of fold {fold}" if fold else ""
+    kept = []
+    for name, codes in evaluator.labels.held_out.items():
+        known = evaluator.labels.train[name][gallery.row.numpy()]
+        lost, classes, found = unmatched(codes[queries.row.numpy()], known)
+        kept += [name] if found else []
+        if lost:
+            named = name_some([vocabulary[name][code] for code in classes])
+            evaluator.tell_of(
+                f"label {name}: {lost} held-out instances{where} are left out of "
+                f"retrieval, as no training instance has their class ({named})"
+                + ("" if found else ", and with them the label: nothing is left to find")
+            )
+    return replace(
+        evaluator.labels,
+        train={name: evaluator.labels.train[name] for name in kept},
+        held_out={name: evaluator.labels.held_out[name] for name in kept},
     )
 
 
@@ -172,6 +199,13 @@ def _classified(
         seed=evaluator.config.seed,
         device=evaluator.device,
         baseline=splits[1] if len(splits) > 1 else None,
+        note=partial(
+            note_fit,
+            evaluator.fits,
+            task=task,
+            seed=evaluator.config.seed,
+            fold=evaluator.config.data.fold,
+        ),
     )
 
 

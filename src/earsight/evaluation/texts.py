@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from earsight.config import RunConfig
+from earsight.config import RunConfig, Tree, as_tree
 from earsight.corpus.manifest import read
 from earsight.evaluation.repeats import Repeat
 
@@ -92,12 +92,55 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^\w-]", "_", text)
 
 
+def classifier_text(task: str, settings: Tree, *, trained: bool) -> str:
+    """What classified the features and how it was fitted, in words; empty where nothing did.
+
+    Args:
+        task: the evaluation.
+        settings: a tree with the sections ``evaluation``, ``optimizer`` and ``train``, as far as
+            they decide it.
+        trained: whether a network or linear layers were trained on clips.
+    """
+    if trained:
+        what = "whole network" if task == "finetune" else "linear layers with batch norm"
+        return f"{what}, {_schedule(settings['optimizer'], settings['train'])}"
+    if task == "svm":
+        clips = settings["evaluation"]["svm_clips"]
+        return f"one-vs-all linear SVMs, C chosen on a tenth, fitted on {clips} clips of each"
+    return _CLASSIFIERS.get(task, "")
+
+
+_CLASSIFIERS = {
+    "knn": "20 nearest neighbours by cosine",
+    "probe": "logistic regression, C chosen on a tenth",
+    "memory": "logistic regression, C chosen on a tenth",
+    "classify": "the run's own classifier",
+}
+
+
+def _schedule(optimizer: Tree, train: Tree) -> str:
+    rate = "constant rate"
+    if optimizer["schedule"] == "cosine":
+        rate = "falling to zero by a cosine"
+    if optimizer["schedule"] == "multistep":
+        at = ", ".join(map(str, optimizer["milestones"]))
+        rate = f"×{optimizer['gamma']:g} at epochs {at}"
+    warm = f", {optimizer['warmup_steps']} steps of warming up" if optimizer["warmup_steps"] else ""
+    clips = f"{train['epoch_samples'] or 'all'} clips"
+    return (
+        f"Adam {optimizer['lr']:g} with weight decay {optimizer['weight_decay']:g}, {rate}{warm}, "
+        f"{train['epochs']} epochs of {clips} in batches of {train['batch']}"
+    )
+
+
 def protocol_facts(
     config: RunConfig,
     task: str,
     repeats: Sequence[Repeat],
     instances: int,
     classes: Mapping[str, int],
+    preset: str | None = None,
+    trained: bool = False,
 ) -> dict[str, object]:
     """What tells one evaluation's figures from another's, as plain data.
 
@@ -107,6 +150,8 @@ def protocol_facts(
         repeats: its folds and seeds.
         instances: of the training split that were fitted on (of the first fold).
         classes: label column to its classes.
+        preset: name of the protocol whose settings were taken.
+        trained: whether a network or linear layers were trained on clips.
     """
     return {
         "task": task,
@@ -118,4 +163,6 @@ def protocol_facts(
         "size": config.video.size,
         "instances": instances,
         "classes": dict(classes),
+        "preset": preset or "",
+        "classifier": classifier_text(task, as_tree(config), trained=trained),
     }

@@ -16,7 +16,7 @@ from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import load
 from earsight.corpus.manifest import read
 from earsight.corpus.sources import Files, Source
-from earsight.corpus.split import Task, assign, usable
+from earsight.corpus.split import Task, assign, in_folds, usable
 from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
 from earsight.training.devices import choose_device, worker_count
@@ -87,7 +87,11 @@ def open_data(
     target = target_of(config) if learning else None
     train, left_out = _learnable(config, instances(corpus, split.train), target)
     _check_files(config, train)
-    both = instances(corpus, split.train | split.held_out)
+    used = split.train | split.held_out
+    if data.fold and data.cache == "disk":
+        # One cache for all folds: of clips that another one uses too, nothing is decoded again.
+        used |= in_folds(corpus, chosen.mask)
+    both = instances(corpus, used)
     return Data(
         train=train,
         held_out=instances(corpus, split.held_out),
