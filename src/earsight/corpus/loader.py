@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 
 import torch
 from torch.utils.data import DataLoader
@@ -47,7 +49,7 @@ def load(
         sampler=numbers,
         num_workers=workers,
         prefetch_factor=data.prefetch,
-        multiprocessing_context="forkserver",
+        multiprocessing_context=_preloaded(),
         worker_init_fn=_start_worker,
         pin_memory=pin,
         timeout=data.timeout,
@@ -61,6 +63,13 @@ def load(
             return
         except RuntimeError as error:
             _explain(error, clips, data)
+
+
+def _preloaded() -> BaseContext:
+    """The server that workers are forked from, with torch in it: else each would import it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
 
 
 def _explain(error: RuntimeError, clips: Clips, data: DataConfig) -> None:

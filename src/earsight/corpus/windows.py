@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,8 +77,21 @@ def window_starts(length: float, seconds: float, hop: float) -> Floats:
     return np.asarray(np.minimum(number * hop, room))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowBatch:
+    """Windows that are read and embedded together.
+
+    Attributes:
+        at: ``(B,)`` their places among all windows.
+        modalities: those that are read.
+    """
+
+    at: Ints
+    modalities: tuple[str, ...]
+
+
 class WindowClips(Dataset[Batch]):
-    """Item ``m`` is windows ``m·batch`` to ``(m+1)·batch``; ``row`` numbers the windows.
+    """Item ``m`` holds the windows of batch ``m``; ``row`` numbers the windows.
 
     Windows of one file are read in one pass. Those of files that cannot be read are left out, and
     each file is named once in the batch's failures.
@@ -88,34 +102,35 @@ class WindowClips(Dataset[Batch]):
         instances: Instances,
         settings: ClipSettings,
         windows: Windows,
-        *,
-        batch: int,
+        batches: Sequence[WindowBatch],
     ) -> None:
         self.instances = instances
         self.settings = settings
         self.windows = windows
-        self.batch = batch
+        self.batches = batches
+        self.batch = max((len(one.at) for one in batches), default=0)
         self.clips = 1
         self.source = Files()
         self.heartbeat: Heartbeat | None = None
 
     def __len__(self) -> int:
-        return math.ceil(len(self.windows) / self.batch)
+        return len(self.batches)
 
     def __getitem__(self, number: int) -> Batch:
-        at = np.arange(number * self.batch, min((number + 1) * self.batch, len(self.windows)))
+        at = self.batches[number].at
+        settings = replace(self.settings, modalities=self.batches[number].modalities)
         rows = self.windows.row[at]
         clips: list[Clip] = []
         good: list[Ints] = []
         failures: list[Failure] = []
         for row in np.unique(rows).tolist():
             mine = at[rows == row]
-            clip = self._read(row, self.windows.start[mine], failures)
+            clip = self._read(settings, row, self.windows.start[mine], failures)
             if clip is not None:
                 clips += _single(clip, len(mine))
                 good.append(mine)
         kept = np.concatenate([np.empty(0, np.int64), *good])
-        samples = self.settings.samples(self.settings.audio.duration)
+        samples = settings.samples(settings.audio.duration)
         own = self.windows.row[kept]
         return Batch(
             views=(stack(0, clips, samples),) if clips else (),
@@ -126,21 +141,23 @@ class WindowClips(Dataset[Batch]):
             failures=tuple(failures),
         )
 
-    def _read(self, row: int, starts: Floats, failures: list[Failure]) -> Clip | None:
+    def _read(
+        self, settings: ClipSettings, row: int, starts: Floats, failures: list[Failure]
+    ) -> Clip | None:
         """All windows of a file that are wanted, in one pass; None where it cannot be read."""
         request = window_request(
             self.instances,
             row,
             starts,
             seconds=self.windows.seconds,
-            video=self.settings.video,
-            audio=self.settings.audio,
+            video=settings.video,
+            audio=settings.audio,
         )
-        (request,) = self.settings.wanted([request])
+        (request,) = settings.wanted([request])
         if self.heartbeat is not None:
             self.heartbeat.beat(row)
         try:
-            return self.source.read(int(self.instances.key[row]), request, self.settings.limits)
+            return self.source.read(int(self.instances.key[row]), request, settings.limits)
         except MediaError as error:
             key = key_text(int(self.instances.key[row]))
             failures.append(Failure(key=key, path=request.path, reason=str(error)))

@@ -1,7 +1,8 @@
 """Embeddings of windows of instances, by a run's encoders."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -9,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earsight.corpus.batch import Failure, View
-from earsight.corpus.clips import ClipSettings
+from earsight.corpus.batch import Batch, Failure, View
 from earsight.corpus.instances import Instances
 from earsight.corpus.loader import load
-from earsight.corpus.windows import WindowClips, Windows, cut_windows
+from earsight.corpus.windows import WindowBatch, WindowClips, Windows, cut_windows
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.load import Loaded
@@ -123,31 +123,64 @@ class WindowEmbedder:
         Raises:
             ValueError: an instance lacks sound, where that is an error.
         """
-        windows = self.windows(instances)
-        parts: dict[str, list[Tensor]] = {}
-        places: dict[str, list[Tensor]] = {}
-        failures: dict[str, Failure] = {}
-        for wanted, rows in self.groups(instances):
-            at = np.flatnonzero(np.isin(windows.row, rows))
-            for place, vectors, failed in self._group(instances, windows, at, wanted):
-                failures |= {one.key: one for one in failed}
-                for name, x in vectors.items():
-                    parts.setdefault(name, []).append(x)
-                    places.setdefault(name, []).append(place)
-        found = {
-            name: _spread(len(windows), torch.cat(places[name]), torch.cat(parts[name]))
-            for name in parts
-        }
-        return Embedded(
-            row=windows.row,
-            start=windows.start,
-            end=windows.start + windows.seconds,
-            vectors=found,
-            failures=tuple(failures.values()),
-        )
+        (found,) = self.embed_parts(instances, [range(len(instances))])
+        return found
 
-    def groups(self, instances: Instances) -> list[tuple[tuple[str, ...], NDArray[np.int64]]]:
-        """Rows by the modalities that are read of them."""
+    def embed_parts(
+        self, instances: Instances, parts: Sequence[range]
+    ) -> Generator[Embedded, None, None]:
+        """Embed the windows of one part of the instances after another.
+
+        One loader reads them all: the next part is decoded while this one is embedded or written.
+        A part's embeddings do not depend on which others there are, to the bit.
+
+        Args:
+            instances: all of them.
+            parts: rows of each, without gaps.
+
+        Yields:
+            The windows of each part; ``row`` is of all instances.
+
+        Raises:
+            ValueError: an instance lacks sound, where that is an error; nothing is yielded then.
+        """
+        clips, planned = self.plan(instances, parts)
+        self.loaded.encoder.model.eval()
+        stream = load(
+            clips,
+            range(len(clips)),
+            self.loaded.config.data,
+            workers=self.workers,
+            pin=self.device.type == "cuda",
+        )
+        for span, count in planned:
+            yield self._part(clips.windows, span, islice(stream, count))
+
+    def plan(
+        self, instances: Instances, parts: Sequence[range]
+    ) -> tuple[WindowClips, list[tuple[slice, int]]]:
+        """How the windows of parts of the instances are read.
+
+        Returns:
+            The clips, in batches of one part after another; and for each part its span of the
+            windows, and how many batches it has.
+
+        Raises:
+            ValueError: an instance lacks sound, where that is an error.
+        """
+        windows, groups = self.windows(instances), self.groups(instances)
+        batches: list[WindowBatch] = []
+        planned = []
+        for rows in parts:
+            span = slice(*np.searchsorted(windows.row, (rows.start, rows.stop)).tolist())
+            own = _batches(windows, span, groups)
+            batches += own
+            planned.append((span, len(own)))
+        settings = clip_settings(self.loaded.config)
+        return WindowClips(instances, settings, windows, batches), planned
+
+    def groups(self, instances: Instances) -> list[tuple[tuple[str, ...], NDArray[np.bool_]]]:
+        """Which instances ``(N,)`` are read in which modalities; in none where they have none."""
         video, audio = instances.has_video, instances.has_audio
         if "audio" in self.modalities and self.span.missing != "skip":
             silent = np.flatnonzero(video & ~audio)
@@ -162,36 +195,50 @@ class WindowEmbedder:
             ("video",): video & ~audio,
             ("audio",): audio & ~video,
         }
-        found = []
-        for names, mask in kinds.items():
-            wanted = tuple(name for name in names if name in self.modalities)
-            if wanted and mask.any():
-                found.append((wanted, np.flatnonzero(mask)))
-        return found
+        wanted = {
+            names: tuple(name for name in names if name in self.modalities) for names in kinds
+        }
+        return [(wanted[names], mask) for names, mask in kinds.items() if wanted[names]]
 
-    def _group(
-        self,
-        instances: Instances,
-        windows: Windows,
-        at: NDArray[np.int64],
-        wanted: Sequence[str],
-    ) -> Iterator[tuple[Tensor, dict[str, Tensor], Sequence[Failure]]]:
-        """Batches of windows ``at``: their places, vectors by name, and what failed."""
-        some = Windows(row=windows.row[at], start=windows.start[at], seconds=windows.seconds)
-        settings: ClipSettings = replace(clip_settings(self.loaded.config), modalities=wanted)
-        clips = WindowClips(instances, settings, some, batch=_BATCH)
-        self.loaded.encoder.model.eval()
-        for batch in load(clips, range(len(clips)), self.loaded.config.data, workers=self.workers):
+    def _part(self, windows: Windows, span: slice, batches: Iterator[Batch]) -> Embedded:
+        """The windows of a part, from its batches."""
+        vectors: dict[str, Tensor] = {}
+        failures: dict[str, Failure] = {}
+        for batch in batches:
+            failures |= {one.key: one for one in batch.failures}
             if not len(batch):
-                yield torch.empty(0, dtype=torch.int64), {}, batch.failures
                 continue
-            view = self.loaded.inputs.prepare(batch.to(self.device).views[0], training=False)
-            vectors = {n: x.cpu() for n, x in embed_view(self.loaded.encoder, view).items()}
-            yield torch.from_numpy(at)[batch.row], vectors, batch.failures
+            for name, x in self.vectors(batch).items():
+                if name not in vectors:
+                    vectors[name] = torch.full((span.stop - span.start, x.shape[1]), torch.nan)
+                vectors[name][batch.row - span.start] = x
+        start = windows.start[span]
+        return Embedded(
+            row=windows.row[span],
+            start=start,
+            end=start + windows.seconds,
+            vectors=vectors,
+            failures=tuple(failures.values()),
+        )
+
+    @torch.inference_mode()
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """Embeddings ``(B, D)`` by name of a batch of windows, on the CPU."""
+        view = {name: x.to(self.device, non_blocking=True) for name, x in batch.views[0].items()}
+        prepared = self.loaded.inputs.prepare(view, training=False)
+        return {name: x.cpu() for name, x in embed_view(self.loaded.encoder, prepared).items()}
 
 
-def _spread(count: int, at: Tensor, x: Tensor) -> Tensor:
-    """``x`` at its places among ``count``; NaN elsewhere."""
-    full = torch.full((count, x.shape[1]), torch.nan)
-    full[at] = x
-    return full
+def _batches(
+    windows: Windows, span: slice, groups: Sequence[tuple[tuple[str, ...], NDArray[np.bool_]]]
+) -> list[WindowBatch]:
+    """The windows in ``span`` by what is read of them, and some at a time."""
+    row = windows.row[span]
+    found = []
+    for modalities, mask in groups:
+        at = span.start + np.flatnonzero(mask[row])
+        found += [
+            WindowBatch(at=at[begin : begin + _BATCH], modalities=modalities)
+            for begin in range(0, len(at), _BATCH)
+        ]
+    return found

@@ -152,8 +152,8 @@ def write_part(
         folder: of the index.
         number: of the part.
         found: its windows.
-        instances: of the part.
-        paths: ``(N,)`` as in the corpus.
+        instances: all that are embedded.
+        paths: ``(N,)`` theirs, as in the corpus.
         model: hash of the model.
     """
     tables = [_table(found, name, x, instances, paths, model) for name, x in found.vectors.items()]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,14 @@ def make_index(
     begin(folder, about)
     write(corpus, folder / CORPUS)
     there = [part_path(folder, number).exists() for number in range(about.parts)]
-    for number in np.flatnonzero(~np.array(there)).tolist():
-        rows = np.arange(number * _BLOCK, min((number + 1) * _BLOCK, len(chosen)))
-        some = chosen.take(rows)
-        found = embedder.embed(some)
-        write_part(folder, number, found, some, [paths[row] for row in rows], about.model)
-        if progress is not None:
-            progress(number + 1, about.parts)
+    todo = np.flatnonzero(~np.array(there)).tolist()
+    rows = [range(n * _BLOCK, min((n + 1) * _BLOCK, len(chosen))) for n in todo]
+    # Closed here, so that an error ends the workers, too, and not whoever keeps it.
+    with closing(embedder.embed_parts(chosen, rows)) as parts:
+        for number, found in zip(todo, parts, strict=True):
+            write_part(folder, number, found, chosen, paths, about.model)
+            if progress is not None:
+                progress(number + 1, about.parts)
     index = read_index(folder)
     return IndexReport(
         folder=str(folder),
