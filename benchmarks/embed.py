@@ -29,6 +29,7 @@ from earsight.corpus.manifest import read
 from earsight.evaluation.load import load_run, random_encoder
 from earsight.search.embed import Span, WindowEmbedder
 from earsight.search.index import read_index
+from earsight.training.devices import keep_memory
 from earsight.training.run_folder import create_run, save_encoders
 from earsight.training.setup import blank_inputs
 
@@ -134,6 +135,7 @@ def main() -> int:
     if ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("this system does not tell the core-seconds of grandchildren: nothing measured")
     torch.set_num_threads(1)
+    keep_memory()
     targets, raw = [], {}
     table = [["", "decode", "encode", "start", "whole", "of all, with the start"]]
     with tempfile.TemporaryDirectory() as folder:

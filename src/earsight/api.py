@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -39,6 +39,7 @@ from earsight.evaluation.run import evaluate
 from earsight.exporting.write import export_run as export
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
+from earsight.search.approximate import Neighbours, choose, open_cells, search_cells
 from earsight.search.embed import Missing, Span
 from earsight.search.embedder import Embedder
 from earsight.search.index import model_hash, read_index
@@ -282,8 +283,10 @@ def embed(
         ValueError: run or source cannot be used, or the folder holds something else.
     """
     place = choose_device(device)
+    loaded = load_run(run, place)
+    prepare_machine(replace(loaded.config, device=str(place)))
     return make_index(
-        load_run(run, place),
+        loaded,
         run,
         source,
         output,
@@ -294,6 +297,23 @@ def embed(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        by: what was compared with what.
+        hits: the nearest, best first.
+        neighbours: ``exact``, or ``faiss``, which may have missed some.
+        note: what is to be said of that.
+    """
+
+    by: By
+    hits: list[Hit]
+    neighbours: Literal["exact", "faiss"]
+    note: str
+
+
 def search(
     index: Path,
     query: Path,
@@ -301,9 +321,10 @@ def search(
     by: By | None = None,
     count: int = 10,
     every_window: bool = False,
+    neighbours: Neighbours = "auto",
     run: Path | None = None,
     device: str = "auto",
-) -> tuple[By, list[Hit]]:
+) -> Found:
     """What in an index is nearest to a file; see :func:`earsight.search.query.search`.
 
     Args:
@@ -312,17 +333,26 @@ def search(
         by: modality of the query and of what is found, or ``agreement``.
         count: how many, at most.
         every_window: not only a file's best window.
+        neighbours: ``exact``; or by ``faiss``, see :mod:`earsight.search.approximate`. ``auto``
+            takes the latter beyond a million windows, where its extra is installed.
         run: the run that the index was made with, where that has moved.
         device: where the encoders are.
 
     Raises:
-        ValueError: index, run or query cannot be used.
+        ValueError: index, run or query cannot be used, or the extra is missing.
     """
     known = read_index(index)
     embedder = load(known.about.run if run is None else run, device=device)
     if model_hash(embedder.loaded) != known.about.model:
         raise ValueError(f"{index} was made by other weights than these; embed again")
-    return search_index(known, embedder.embed(query), by=by, count=count, spread=not every_window)
+    chosen, note = choose(neighbours, len(known))
+    asked = embedder.embed(query)
+    if chosen == "exact":
+        used, hits = search_index(known, asked, by=by, count=count, spread=not every_window)
+        return Found(by=used, hits=hits, neighbours="exact", note=note)
+    cells = open_cells(known)
+    used, hits = search_cells(known, cells, asked, by=by, count=count, spread=not every_window)
+    return Found(by=used, hits=hits, neighbours="faiss", note=cells.about(known, asked, used))
 
 
 def dry_run(config: RunConfig) -> Estimate:

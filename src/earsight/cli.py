@@ -506,6 +506,9 @@ class Search:
     """How many, at most."""
     every_window: bool = False
     """Not only the best window of each file."""
+    neighbours: Literal["auto", "exact", "faiss"] = "auto"
+    """Exact, or by FAISS, which may miss some (default: FAISS beyond a million windows, where its
+    extra is installed)."""
     from_run: Annotated[Path | None, arg(name="run")] = None
     """The run that the index was made with, where that has moved."""
     json: bool = False
@@ -516,16 +519,17 @@ class Search:
         from earsight import api
         from earsight.search.tables import format_hits
 
-        by, hits = api.search(
+        found = api.search(
             self.index,
             self.query,
             by=self.by,
             count=self.count,
             every_window=self.every_window,
+            neighbours=self.neighbours,
             run=self.from_run,
         )
-        tree = {"by": by, "hits": [hit.as_dict() for hit in hits]}
-        emit(self.json, tree, format_hits(by, hits))
+        tree = {**vars(found), "hits": [hit.as_dict() for hit in found.hits]}
+        emit(self.json, tree, f"{format_hits(found.by, found.hits)}\n{found.note}")
         return 0
 
 

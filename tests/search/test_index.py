@@ -68,12 +68,13 @@ def test_a_stopped_index_goes_on_and_is_the_same(finished, films, index, tmp_pat
 def test_a_file_finds_itself_first_in_every_way(index, films):
     query = sorted(films.glob("*.mp4"))[3]
     for by in (None, "video-video", "audio-audio"):
-        used, hits = api.search(index, query, by=by, count=5)
-        assert used == (by or "agreement")
+        found = api.search(index, query, by=by, count=5)
+        assert found.by == (by or "agreement")
+        hits = found.hits
         assert hits[0].path == query.name
         assert hits[0].score > 0.9
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    _, windows = api.search(index, query, count=20, every_window=True)
+    windows = api.search(index, query, count=20, every_window=True).hits
     assert len({hit.path for hit in windows}) < len(windows) == 20
 
 
@@ -82,8 +83,9 @@ def test_scores_are_exact(index, films, finished):
     known = read_index(index)
     mean = api.load(finished, device="cpu").embed(query).mean().vectors["video"][0]
     scores = (known.vectors["audio"].double() @ mean.double()).numpy()
-    _, hits = api.search(index, query, by="video-audio", count=3, every_window=True)
-    assert [hit.score for hit in hits] == pytest.approx(
+    found = api.search(index, query, by="video-audio", count=3, every_window=True)
+    assert (found.neighbours, f"all {len(known)} windows" in found.note) == ("exact", True)
+    assert [hit.score for hit in found.hits] == pytest.approx(
         np.sort(scores)[::-1][:3].tolist(), abs=1e-5
     )
 

@@ -32,6 +32,8 @@ SCHEMA = 1
 ABOUT = "index.json"
 PARTS = "parts"
 CORPUS = "corpus.parquet"
+CELLS = "cells"
+"""Where an index keeps what a search for approximate neighbours needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         ValueError: it holds something else than an index, or a part of one.
     """
-    known = {ABOUT, CORPUS, PARTS}
+    known = {ABOUT, CORPUS, PARTS, CELLS}
     if folder.exists() and any(one.name not in known for one in folder.iterdir()):
         raise ValueError(f"{folder} holds other things; choose another folder")
 
@@ -242,6 +244,10 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.key)
+
+    def mask(self, name: str) -> Tensor:
+        """``known`` of an embedding as a tensor ``(W,)``, of the same memory."""
+        return torch.from_numpy(self.known[name])
 
 
 def read_index(folder: Path) -> Index:

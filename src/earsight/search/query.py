@@ -1,18 +1,24 @@
 """What in an index is nearest to a query: exact, by one modality, across, or by agreement."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from earsight.encoders.pair import MODALITIES
 from earsight.search.embedder import Embedding
 from earsight.search.index import Index
 from earsight.search.spaces import space_between
 
 By = Literal["video-video", "audio-audio", "video-audio", "audio-video", "agreement"]
 """Modality of the query and of what is found; ``agreement``: the lesser of both within."""
+
+_SPREAD = 16
+"""Windows that are looked at for each file that is wanted, to begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +48,24 @@ class Hit:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How a query is compared: by one pair of embeddings, or by several, whose least score counts.
+
+    Attributes:
+        by: in words.
+        pairs: for each, the query ``(D,)`` of unit length, and the name of what it is compared
+            with.
+    """
+
+    by: By
+    pairs: tuple[tuple[Tensor, str], ...]
+
+
 def search(
     index: Index, query: Embedding, *, by: By | None = None, count: int = 10, spread: bool = True
 ) -> tuple[By, list[Hit]]:
-    """The windows nearest to a query, best first.
+    """The windows nearest to a query, best first; exact.
 
     The query is the mean of its windows.
 
@@ -63,33 +83,30 @@ def search(
     Raises:
         ValueError: the query or the index lacks a modality, or the method trains no such space.
     """
+    asked = comparison(index, query, by)
+    rows, scores = best(index.file, score(index, asked), count, spread)
+    return asked.by, hits(index, asked, rows, scores)
+
+
+def comparison(index: Index, query: Embedding, by: By | None) -> Comparison:
+    """What is compared with what; see :func:`search`.
+
+    Raises:
+        ValueError: the query or the index lacks a modality, or the method trains no such space.
+    """
     chosen = by or _natural(index, query)
     mean = query.mean().vectors
-    parts: dict[str, Tensor] = {}
     if chosen == "agreement":
-        for name in ("video", "audio"):
-            parts[name] = _scores(index, mean, name, name)
-        scores = torch.minimum(parts["video"], parts["audio"])
+        pairs = [_pair(index, mean, name, name) for name in MODALITIES]
     else:
         one, other = chosen.split("-")
         asked = space_between(frozenset(index.about.spaces), one, other)
-        scores = _scores(index, mean, asked.query, asked.gallery)
-    at = _best(index, scores, count, spread)
-    return chosen, [
-        Hit(
-            path=index.paths[index.file[row]],
-            key=f"{int(index.key[row]):016x}",
-            start=float(index.start[row]),
-            end=float(index.end[row]),
-            score=float(scores[row]),
-            **{name: float(x[row]) for name, x in parts.items()},
-        )
-        for row in at
-    ]
+        pairs = [_pair(index, mean, asked.query, asked.gallery)]
+    return Comparison(by=chosen, pairs=tuple(pairs))
 
 
 def _natural(index: Index, query: Embedding) -> By:
-    both = [name for name in ("video", "audio") if name in query.vectors and name in index.vectors]
+    both = [name for name in MODALITIES if name in query.vectors and name in index.vectors]
     if len(both) == 2:
         return "agreement"
     if not both:
@@ -100,28 +117,78 @@ def _natural(index: Index, query: Embedding) -> By:
     return "video-video" if both[0] == "video" else "audio-audio"
 
 
-def _scores(index: Index, mean: dict[str, Tensor] | Any, query: str, gallery: str) -> Tensor:
-    """``(W,)`` similarities; −∞ where a window has no such embedding."""
+def _pair(index: Index, mean: Mapping[str, Tensor], query: str, gallery: str) -> tuple[Tensor, str]:
     if query not in mean:
         raise ValueError(f"the query has no {query}, but {', '.join(mean) or 'nothing'}")
     if gallery not in index.vectors:
         raise ValueError(f"the index has no {gallery}, but {', '.join(index.vectors)}")
-    scores = index.vectors[gallery] @ mean[query][0]
-    return scores.masked_fill(~torch.from_numpy(index.known[gallery]), -torch.inf)
+    return mean[query][0], gallery
 
 
-def _best(index: Index, scores: Tensor, count: int, spread: bool) -> list[int]:
-    """Places of the best scores, of each file one if they are spread."""
-    if spread:
-        file = torch.from_numpy(index.file)
-        best = torch.full((len(index.paths),), -torch.inf)
-        best = best.scatter_reduce(0, file, scores, "amax")
-        top = best.topk(min(count, len(best)))
-        return [
-            int(scores.masked_fill(file != one, -torch.inf).argmax())
-            for one, score in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            if score > -np.inf
-        ]
-    top = scores.topk(min(count, len(scores)))
-    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return [at for at, score in pairs if score > -np.inf]
+def score(index: Index, asked: Comparison, rows: Tensor | None = None) -> Tensor:
+    """Similarities ``(W,)`` of all windows, or of ``rows`` ``(R,)``; −∞ where one lacks something.
+
+    Where several embeddings are compared, the least.
+    """
+    least: Tensor | None = None
+    for query, gallery in asked.pairs:
+        vectors, known = index.vectors[gallery], index.mask(gallery)
+        if rows is not None:
+            vectors, known = vectors[rows], known[rows]
+        found = (vectors @ query).masked_fill_(~known, -torch.inf)
+        least = found if least is None else torch.minimum(least, found)
+    assert least is not None
+    return least
+
+
+def best(
+    file: NDArray[np.int64], scores: Tensor, count: int, spread: bool
+) -> tuple[list[int], list[float]]:
+    """Places of the ``count`` best scores ``(W,)``; if spread, of each ``file (W,)`` one.
+
+    Returns:
+        The places, and their scores; fewer where no more windows can be compared.
+    """
+    room = min(len(scores), _SPREAD * count if spread else count)
+    while True:
+        top = scores.topk(room)
+        taken = _taken(file, top.indices.tolist(), top.values.tolist(), count, spread)
+        if len(taken) == count or room == len(scores) or top.values[-1] == -torch.inf:
+            return list(taken), list(taken.values())
+        # One file has most of the best windows.
+        room = min(len(scores), _SPREAD * room)
+
+
+def _taken(
+    file: NDArray[np.int64], rows: list[int], scores: list[float], count: int, spread: bool
+) -> dict[int, float]:
+    """The first ``count`` of what is comparable, of each file its first window if spread."""
+    taken: dict[int, float] = {}
+    seen: set[int] = set()
+    for row, value in zip(rows, scores, strict=True):
+        if value == -np.inf or len(taken) == count:
+            break
+        own = int(file[row])
+        if not spread or own not in seen:
+            seen.add(own)
+            taken[row] = value
+    return taken
+
+
+def hits(index: Index, asked: Comparison, rows: list[int], scores: list[float]) -> list[Hit]:
+    """What is told of the windows at ``rows``."""
+    each: dict[str, list[float]] = {}
+    if asked.by == "agreement":
+        at = torch.tensor(rows, dtype=torch.int64)
+        each = {gallery: (index.vectors[gallery][at] @ x).tolist() for x, gallery in asked.pairs}
+    return [
+        Hit(
+            path=index.paths[index.file[row]],
+            key=f"{int(index.key[row]):016x}",
+            start=float(index.start[row]),
+            end=float(index.end[row]),
+            score=scores[place],
+            **{name: values[place] for name, values in each.items()},
+        )
+        for place, row in enumerate(rows)
+    ]
