@@ -3,9 +3,10 @@
 An index folder in the format of `earsight embed` is written with made-up unit vectors of 128 in
 both modalities, ten windows a file, and read. Queries by pictures, and by agreement, give ten files
 each. What counts is core-milliseconds, which on a machine with nothing else to do no query exceeds
-on the clock, and which others on the machine add little to. Beside them stands the plainest reference: a product in numpy, and argpartition, over the same
-vectors; what it finds must be the same. Beyond the target, the index of FAISS is measured over as
-many windows (with the extra ``faiss``).
+on the clock, and which others on the machine add little to. Beside them stands the plainest
+reference: a product in numpy, and argpartition, over the same vectors; what it finds must be the
+same. Beyond the target, the index of FAISS is measured over as many windows (with the extra
+``faiss``).
 """
 
 import os

@@ -18,7 +18,8 @@ from earsight.exporting.graphs import write_onnx, write_torch
 from earsight.exporting.networks import Graph, Network
 from earsight.exporting.raw import Waveform
 from earsight.exporting.subject import open_subject
-from earsight.training.origin import Origin, write_origin
+from earsight.training.origin import Origin, read_origin, write_origin
+from earsight.training.run_folder import read_config
 from earsight.transforms.audio import Spectrogram
 
 FAMILIES = {
@@ -304,18 +305,44 @@ def test_imported_weights_keep_their_terms(finished, tmp_path):
 
 def test_so_does_what_was_trained_from_them(finished, tmp_path):
     from earsight.config import as_tree, merge, parse, write_yaml
-    from earsight.training.run_folder import read_config
 
     before = imported(tmp_path / "before", finished)
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     config = parse(merge(as_tree(read_config(run)), {"start": str(before)}))
     write_yaml(run / "config.yaml", config)
-    assert api.export(run, tmp_path / "out").notices[0].startswith("imported from AVID.pth.tar")
+    (notice,) = api.export(run, tmp_path / "out").notices
+    assert notice.startswith("trained from weights imported from AVID.pth.tar")
     shutil.rmtree(before)
     done = api.export(run, tmp_path / "out", overwrite=True)
     assert done.notices == ("started from the run before, whose terms are not known here",)
     assert not (tmp_path / "out" / "origin.json").exists()
+
+
+def test_a_run_records_the_terms_of_what_it_starts_from(finished, corpus, small, tmp_path):
+    before, run, after = (tmp_path / name for name in ("before", "run", "after"))
+    imported(before, finished)
+    for folder, start in ((run, before), (after, run)):
+        config = api.configure(
+            "tiny", settings=[*small, f"data.corpus={corpus}", f'start="{start}"']
+        )
+        api.pretrain(config, folder, quiet=True)
+    # Nobody has to keep the runs that it started from.
+    shutil.rmtree(before)
+    shutil.rmtree(run)
+    assert read_origin(after).trained
+    with safe_open(after / "encoders.safetensors", framework="pt") as file:
+        assert "CC BY-NC 4.0" in file.metadata()["licence"]
+    done = api.export(after, tmp_path / "out")
+    assert done.notices[0].startswith("trained from weights imported from AVID.pth.tar, epoch 3")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: cc-by-nc-4.0" in card
+    assert "trained from weights imported from AVID.pth.tar, epoch 3: non-commercial" in card
+    assert "Clips: 32 to train on" in card
+    with pytest.raises(ValueError, match="no other licence replaces"):
+        api.export(after, tmp_path / "other", licence="mit")
+    # It is a run like any other: it can be gone on with.
+    assert api.pretrain(read_config(after), after, resume=True, quiet=True) is not None
 
 
 def test_nothing_is_replaced_unasked(finished, tmp_path):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from earsight import api, hub
 
@@ -189,6 +193,39 @@ def test_what_the_hub_refuses_is_one_line(stand_in, python, url):
     assert done.returncode == 1
     assert done.stderr.startswith("earsight: me/other: the hub cannot be used (")
     assert len(done.stderr.splitlines()) == 1
+
+
+def plugged(files, name):
+    """Files of a model whose settings name a plugin."""
+    tree = yaml.safe_load(files["config.yaml"]) | {"plugins": [name]}
+    return files | {"config.yaml": yaml.safe_dump(tree).encode()}
+
+
+def test_plugins_of_a_download_are_not_imported_unasked(stand_in, python, finished, tmp_path):
+    done = python(stand_in.url, "-m", "earsight", "export", str(finished), "--push", "me/heard")
+    assert done.returncode == 0, done.stderr
+    stand_in.files = plugged(stand_in.files, "theirs")
+    (tmp_path / "theirs.py").write_text("print('their code has run')")
+    code = "import earsight; earsight.load('hf://me/heard@main', device='cpu')"
+    done = python(stand_in.url, "-c", code)
+    assert done.returncode == 1
+    assert "their code has run" not in done.stdout
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("ValueError: me/heard names plugins, whose code would run here: theirs")
+    assert "`import theirs` before this" in line
+    done = python(stand_in.url, "-c", f"import theirs; {code}")
+    assert done.returncode == 0, done.stderr
+    # The weights hold settings of their own, which are read for what they name all the same.
+    stand_in.files = plugged(stand_in.files, "json")
+    with safe_open(finished / "encoders.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    tree = json.loads(metadata["config"]) | {"plugins": ["theirs"]}
+    tensors = load_file(finished / "encoders.safetensors")
+    save_file(tensors, tmp_path / "x.safetensors", metadata | {"config": json.dumps(tree)})
+    stand_in.files["encoders.safetensors"] = (tmp_path / "x.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "hub")
+    done = python(stand_in.url, "-c", code)
+    assert "would run here: theirs" in done.stderr
 
 
 def test_a_folder_is_its_own_download(finished, tmp_path):

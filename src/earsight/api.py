@@ -37,6 +37,7 @@ from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row
 from earsight.evaluation.run import evaluate
 from earsight.exporting.write import export_run as export
+from earsight.hub import download
 from earsight.report.agreement import write_agreement
 from earsight.report.negatives import write_negatives
 from earsight.search.approximate import Neighbours, choose, open_cells, search_cells
@@ -99,6 +100,9 @@ __all__ = [
     "summary",
     "training_clips",
 ]
+
+HUB = "hf://"
+"""What the name of a model on the hub begins with, where a run is asked for."""
 
 AGREEMENT_PAGE = Path("evaluation/agreement.html")
 """Where a run folder keeps the page of its agreement."""
@@ -244,13 +248,19 @@ def load(run: Path | str, *, device: str = "auto") -> Embedder:
     """A run's encoders, ready to embed anyone's files and arrays.
 
     Args:
-        run: the run folder.
+        run: the run folder, an export of it, or ``hf://OWNER/NAME`` (perhaps ``@REVISION``) for a
+            model on the hub: nothing is asked for there unless it is so named.
         device: ``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ValueError: the folder is no run, or it has not finished.
+        ValueError: the folder is no run, it has not finished, or the model names plugins that have
+            not been imported.
+        RunError: the hub cannot be reached, or has no such model.
     """
     place = choose_device(device)
+    if str(run).startswith(HUB):
+        name, _, revision = str(run).removeprefix(HUB).partition("@")
+        run = download(name, revision or None)
     return Embedder(loaded=load_run(Path(run), place), device=place)
 
 

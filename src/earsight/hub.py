@@ -5,13 +5,18 @@ constructor, while a run is encoders, a method with key encoders, and input tran
 one configuration. What it does besides, uploading and downloading a folder, are two calls.
 """
 
+import json
 import re
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
+from earsight.config import read_yaml
 from earsight.errors import RunError
 from earsight.exporting.write import export_run
 
@@ -78,8 +83,12 @@ def download(repo_id: str, revision: str | None = None) -> Path:
         revision: a branch, tag or commit; None for the latest.
 
     Raises:
-        ValueError: the extra is missing, or the name cannot be used.
+        ValueError: the extra is missing, the name cannot be used, or the model names plugins that
+            have not been imported.
         RunError: the hub cannot be reached, or has no such model.
+
+    Settings may name plugins, modules that are imported when the settings are read: such a model is
+    refused unless these have been imported already.
     """
     if Path(repo_id).is_dir():
         if revision is not None:
@@ -92,7 +101,33 @@ def download(repo_id: str, revision: str | None = None) -> Path:
         found = hub.snapshot_download(
             repo_id, revision=revision, allow_patterns=wanted, library_name="earsight"
         )
+    _check_plugins(Path(found), repo_id)
     return Path(found)
+
+
+def _check_plugins(folder: Path, repo_id: str) -> None:
+    """Code is not run because strangers name it.
+
+    Raises:
+        ValueError: a plugin has not been imported; says how to allow it.
+    """
+    named = [plugin for tree in _settings(folder) for plugin in tree.get("plugins") or ()]
+    foreign = [str(one) for one in dict.fromkeys(named) if one not in sys.modules]
+    if foreign:
+        raise ValueError(
+            f"{repo_id} names plugins, whose code would run here: {', '.join(foreign)}; if you "
+            f"have them and trust them, allow that by `import {foreign[0]}` before this"
+        )
+
+
+def _settings(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Every tree of settings that a model's files hold, none of them acted upon."""
+    for path in sorted(folder.glob("*.yaml")):
+        yield read_yaml(path)
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+        yield json.loads(metadata.get("config", "{}"))
 
 
 def _library() -> "ModuleType":

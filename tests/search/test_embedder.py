@@ -10,9 +10,11 @@ import torch
 
 import earsight
 from earsight import api
+from earsight.corpus.loose import loose_instances
 from earsight.corpus.windows import window_starts
 from earsight.media.decode import decode
 from earsight.media.types import AudioRequest, ClipRequest, VideoRequest
+from earsight.search.embed import Span, WindowEmbedder
 from earsight.search.spaces import space_between
 
 
@@ -180,3 +182,63 @@ def test_a_supervised_run_embeds_by_its_features(corpus, small, tmp_path):
     assert found.vectors["audio"].shape[1] == embedder.audio.dim
     with pytest.raises(ValueError, match="no video encoder"):
         _ = embedder.video
+
+
+def write_long(path, minutes, fps=1, rate=8000):
+    """A film whose picture brightens by the minute, with a tone that rises: small, and cheap."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        audio = container.add_stream("aac", rate=rate, layout="mono")
+        for second in range(60 * minutes):
+            grey = np.full((32, 48, 3), 20 * (second // 60), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            at = np.arange(rate) / rate
+            wave = 0.5 * np.sin(2 * np.pi * 100 * (1 + second // 60) * at)
+            sound = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], "fltp", "mono")
+            sound.sample_rate, sound.pts = rate, second * rate
+            container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+
+
+def test_a_file_of_ten_minutes_is_embedded_to_its_end(embedder, tmp_path):
+    write_long(tmp_path / "long.mp4", minutes=10)
+    found = embedder.embed(tmp_path / "long.mp4", window=20.0)
+    assert (set(found.vectors), len(found)) == ({"video", "audio"}, 30)
+    assert found.start.tolist()[:2] == [0.0, 20.0]
+    assert found.end[-1] == pytest.approx(600, abs=1)
+    for name, x in found.vectors.items():
+        assert bool(x.isfinite().all()), name
+        # Windows of one minute are alike; those of others differ.
+        assert float(x[0] @ x[1]) > float(x[0] @ x[-1]), name
+    alone = embedder.embed_audio(tmp_path / "long.mp4", window=20.0)
+    torch.testing.assert_close(alone.vectors["audio"], found.vectors["audio"], atol=1e-5, rtol=0)
+
+
+def test_a_file_of_silence_is_embedded_as_silence(embedder, tmp_path):
+    rate = embedder.loaded.config.audio.rate
+    with av.open(str(tmp_path / "silence.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 3 * rate), np.int16), layout="mono")
+        frame.rate, frame.time_base = rate, Fraction(1, rate)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert set(embedder.embed(tmp_path / "silence.wav").vectors) == {"audio"}
+    found = embedder.embed_audio(tmp_path / "silence.wav")
+    silence = embedder.embed_audio(np.zeros(3 * rate, np.float32), rate=rate)
+    torch.testing.assert_close(found.vectors["audio"], silence.vectors["audio"], atol=1e-5, rtol=0)
+
+
+def test_parts_embed_as_the_whole(embedder, films):
+    """One loader over several parts gives what each part alone gives, to the bit."""
+    files = loose_instances(films)
+    by_parts = WindowEmbedder(
+        loaded=embedder.loaded, device=embedder.device, span=Span(seconds=1.0), workers=2
+    )
+    parts = [range(2), range(2, 3), range(3, len(films))]
+    for rows, found in zip(parts, by_parts.embed_parts(files, parts), strict=True):
+        alone = by_parts.embed(files.take(np.arange(rows.start, rows.stop)))
+        assert found.row.tolist() == (alone.row + rows.start).tolist()
+        for name, x in alone.vectors.items():
+            assert torch.equal(found.vectors[name], x)

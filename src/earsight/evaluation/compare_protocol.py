@@ -153,7 +153,10 @@ def read_protocol(path: Path, tree: Any) -> Protocol | None:
 
 def _pretraining(folder: Path) -> str:
     origin = read_origin(folder)
-    return origin.weights if origin else Path(read_config(folder).data.corpus).stem or UNSAID
+    if origin is not None and not origin.trained:
+        return origin.weights
+    corpus = Path(read_config(folder).data.corpus).stem or UNSAID
+    return corpus if origin is None else f"{origin.weights}, then {corpus}"
 
 
 def _variant(share: Any, scratch: bool) -> str:

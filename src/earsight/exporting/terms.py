@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earsight.training.importing import LICENCE as PUBLISHED
-from earsight.training.origin import Origin, read_origin
+from earsight.training.origin import Origin, inherited, read_origin
 from earsight.training.run_folder import read_config
 
 UNKNOWN = "unknown"
@@ -61,9 +61,12 @@ def read_terms(run: Path, licence: str = "") -> Terms:
 
 
 def _origin(run: Path) -> tuple[Origin | None, tuple[str, ...]]:
-    """The imported weights at the beginning of a chain of runs, each started from the next."""
-    for _ in range(_LONGEST_CHAIN):
-        origin = read_origin(run)
+    """The imported weights that a run is, or was trained from.
+
+    Runs say so themselves; of those that do not, the ones that they started from are asked.
+    """
+    for step in range(_LONGEST_CHAIN):
+        origin = inherited(run) if step else read_origin(run)
         if origin is not None:
             return origin, origin.notices
         start = read_config(run).start

@@ -98,7 +98,7 @@ def _origin(run: Path, notes: list[str]) -> Origin | None:
 def _imported(origin: Origin | None) -> Iterable[Fact]:
     """Where weights that were not trained here come from, and on what terms."""
     if origin is not None:
-        yield "Imported from", origin.weights
+        yield "Trained from" if origin.trained else "Imported from", origin.weights
         yield "Licence", origin.licence
 
 
@@ -137,7 +137,7 @@ def _settings(tree: Mapping[str, Any], origin: Origin | None) -> Iterable[Fact]:
         "Seed": ("{}", "seed"),
     }
     for title, (pattern, *paths) in patterns.items():
-        if origin is not None and title in _OF_TRAINING:
+        if origin is not None and not origin.trained and title in _OF_TRAINING:
             continue
         values = [_at(tree, path) for path in paths]
         if all(value is not None for value in values):

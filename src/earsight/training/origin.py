@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ NAME = "origin.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Of which file the weights of a run are, and on what terms.
+    """Of which file the weights of a run are, or those that it started from, and on what terms.
 
     Attributes:
         layout: ``avid``, the layout of the file.
@@ -31,6 +31,7 @@ class Origin:
         statistics: the name of the file of the spectrograms' statistics; empty for none.
         keys: ``used``, ``unused`` and ``missing`` keys, each with the reason.
         warnings: what is wrong with the weights as imported.
+        trained: whether they were trained further, so that the run's weights are others by now.
     """
 
     layout: str
@@ -45,6 +46,7 @@ class Origin:
     statistics: str
     keys: Mapping[str, Mapping[str, str]]
     warnings: tuple[str, ...] = field(default=())
+    trained: bool = False
 
     @property
     def weights(self) -> str:
@@ -54,7 +56,8 @@ class Origin:
     @property
     def notices(self) -> tuple[str, ...]:
         """What must be said with everything that is made of the weights."""
-        return (f"imported from {self.weights}: {self.licence}", *self.warnings)
+        how = "trained from weights imported" if self.trained else "imported"
+        return (f"{how} from {self.weights}: {self.licence}", *self.warnings)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, with the schema."""
@@ -68,7 +71,7 @@ def write_origin(run: Path, origin: Origin) -> None:
 
 
 def read_origin(run: Path) -> Origin | None:
-    """Where the weights of a run come from; None for a run that was trained here.
+    """Where the weights of a run come from; None where all of it was trained here.
 
     Raises:
         ValueError: the file is damaged or of another schema.
@@ -87,6 +90,16 @@ def read_origin(run: Path) -> Origin | None:
             f"{path}: cannot be read ({next(iter(str(error).splitlines()), 'empty')}); "
             "import the weights again"
         ) from error
+
+
+def inherited(start: Path) -> Origin | None:
+    """Where the weights come from of a run that starts from the run ``start``.
+
+    Raises:
+        ValueError: what it says of them cannot be read.
+    """
+    origin = read_origin(start)
+    return None if origin is None else replace(origin, trained=True)
 
 
 def notices(run: Path) -> tuple[str, ...]:

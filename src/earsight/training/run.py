@@ -13,7 +13,7 @@ from earsight.training.devices import describe_machine, prepare_machine, version
 from earsight.training.distributed import ALONE, Ranks, join_ranks
 from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
 from earsight.training.loop import Evaluate, Loop, Parts
-from earsight.training.origin import read_origin
+from earsight.training.origin import inherited, read_origin, write_origin
 from earsight.training.place import said_once
 from earsight.training.plan import Plan, with_size
 from earsight.training.resume import check_alike, check_resumable, last_checkpoint
@@ -101,7 +101,7 @@ def train(
         config = with_size(config, plan, len(data.train))
         check_alike(config, data.train, ranks)
         state = _last_state(config, run, data) if resume else None
-        ranks.on_main(lambda: _open_run(config, run, state) if resume else create_run(run, config))
+        ranks.on_main(lambda: _open_run(config, run, state) if resume else _new_run(config, run))
         log: Log = NoLog()
         if ranks.is_main:
             log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
@@ -127,6 +127,14 @@ def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | No
     return state
 
 
+def _new_run(config: RunConfig, run: Path) -> None:
+    """Make the run folder; what it starts from may be gone when somebody asks for its terms."""
+    create_run(run, config)
+    origin = inherited(run / config.start) if config.start else None
+    if origin is not None:
+        write_origin(run, origin)
+
+
 def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> None:
     """Cut what a run has logged past the state that it goes on from."""
     cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
@@ -139,7 +147,8 @@ def _refuse_imported(run: Path) -> None:
     Raises:
         ValueError: the run holds some.
     """
-    if read_origin(run) is not None:
+    origin = read_origin(run)
+    if origin is not None and not origin.trained:
         raise ValueError(f"{run} holds imported weights, and no training to resume; evaluate it")
 
 
@@ -175,11 +184,22 @@ def _train(
         log.note(f"goes on from step {loop.step} of {plan.steps}")
     del state
     loop.fit()
-    ranks.on_main(
-        lambda: save_encoders(run, parts.model, parts.inputs, config, keys=parts.method.keys)
-    )
+    ranks.on_main(lambda: _save(run, parts, config))
     log.note(f"done: {plan.steps} steps in {loop.elapsed:.0f} s")
     return loop.figures
+
+
+def _save(run: Path, parts: Parts, config: RunConfig) -> None:
+    """Write what was learned, with the terms of what it was learned from."""
+    origin = read_origin(run)
+    save_encoders(
+        run,
+        parts.model,
+        parts.inputs,
+        config,
+        keys=parts.method.keys,
+        licence="" if origin is None else origin.licence,
+    )
 
 
 def _parts(

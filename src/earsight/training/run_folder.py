@@ -68,7 +68,8 @@ def save_encoders(
         inputs: transforms with their statistics.
         config: the run's settings.
         keys: the method's key encoders, if it has any.
-        licence: of weights that were not trained here; it travels with the file.
+        licence: of weights that were not trained here, or not from the start; it travels with the
+            file.
     """
     state = inputs.state()
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
