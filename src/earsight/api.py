@@ -39,6 +39,7 @@ from earsight.evaluation.run import evaluate
 from earsight.exporting.write import export_run as export
 from earsight.hub import download
 from earsight.report.agreement import write_agreement
+from earsight.report.make import make_report as report
 from earsight.report.negatives import write_negatives
 from earsight.search.approximate import Neighbours, choose, open_cells, search_cells
 from earsight.search.embed import Missing, Span
@@ -92,6 +93,7 @@ __all__ = [
     "memory",
     "negatives",
     "pretrain",
+    "report",
     "run_config",
     "scan",
     "search",
@@ -426,9 +428,9 @@ def agreement(
 
     Args and errors are those of :func:`earsight.evaluation.agreement_run.evaluate_agreement`.
     """
-    result = evaluate_agreement(run, corpus=corpus, settings=settings, progress=progress)
-    write_agreement(result, run / AGREEMENT_PAGE)
-    return result.evaluation
+    evaluation = evaluate_agreement(run, corpus=corpus, settings=settings, progress=progress)
+    write_agreement(evaluation, run / AGREEMENT_PAGE)
+    return evaluation
 
 
 def negatives(
@@ -442,9 +444,9 @@ def negatives(
 
     Args and errors are those of :func:`earsight.evaluation.negatives_run.evaluate_negatives`.
     """
-    result = evaluate_negatives(run, corpus=corpus, settings=settings, progress=progress)
-    write_negatives(result, run / NEGATIVES_PAGE)
-    return result.evaluation
+    evaluation = evaluate_negatives(run, corpus=corpus, settings=settings, progress=progress)
+    write_negatives(evaluation, run / NEGATIVES_PAGE)
+    return evaluation
 
 
 @dataclass(frozen=True, kw_only=True)

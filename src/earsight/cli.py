@@ -442,6 +442,43 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write one offline page of one or several runs: settings, curves, figures, clips to play.
+
+    Example: earsight report runs/first runs/second -o report.html
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders, finished or under way."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The page (default, of a single run: report.html in its folder); a former one is replaced."""
+    media: bool = True
+    """Hold clips to be played; without, names and numbers alone."""
+    corpus: Path | None = None
+    """Another corpus than the runs' to take held-out clips from."""
+    labels: tuple[str, ...] = ()
+    """Label columns to colour the map of the embedding by (default: the first two that fit)."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Report."""
+        from earsight import api
+
+        with progress("decoding") as show:
+            written = api.report(
+                self.runs,
+                self.output,
+                media=self.media,
+                corpus=self.corpus,
+                labels=self.labels,
+                progress=show,
+            )
+        emit(self.json, asdict(written), str(written))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Embed:
     """Embed every window of a corpus, to search it.
 
@@ -761,6 +798,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Pretrain, subcommand("pretrain")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Compare, subcommand("compare")]
+        | Annotated[Report, subcommand("report")]
         | Annotated[Embed, subcommand("embed")]
         | Annotated[Search, subcommand("search")]
         | Annotated[Import, subcommand("import")]

@@ -7,25 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from earsight import api
 from earsight.corpus.demo import render_demo
-from earsight.corpus.instances import Instances
-from earsight.evaluation.features import Features
-from earsight.evaluation.retrieval import count_better, nearest
 from earsight.evaluation.rows import Row, format_table
-from earsight.report.gallery import Gallery, Neighbour, Query, clip_caption
-from earsight.report.write import write_report
 from earsight.training.devices import cores
 
 TRAIN_CLIPS = 1600
 HELD_OUT_CLIPS = 200
 SHORT_SETTINGS = ("train.epochs=2", "train.batch=16", "optimizer.warmup_steps=2")
 SHORT_CLIPS = (48, 24)
-
-_QUERIES = 8
-_NEIGHBOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +93,8 @@ def demo(
         tell("evaluating, beside the random initialisation")
         rows = [row for task in ("retrieve", "probe") for row in api.evaluate(run, task).rows]
     with timed(seconds, "report"):
-        report = run / "report.html"
-        write_report(run, report, gallery=make_gallery(run))
-    return DemoResult(report=str(report), rows=tuple(rows), seconds=seconds)
+        report = api.report([run])
+    return DemoResult(report=report.path, rows=tuple(rows), seconds=seconds)
 
 
 @contextmanager
@@ -114,42 +103,3 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     seconds[name] = time.monotonic() - began
-
-
-def make_gallery(run: Path) -> Gallery:
-    """Evenly spaced held-out clips, each with its nearest across modalities: none is picked."""
-    features, held_out = api.embed_held_out(run)
-    size = len(features.row)
-    step = max(1, size // _QUERIES)
-    places = torch.arange(0, size, step)[:_QUERIES]
-    directions = [("video", "audio"), ("audio", "video")]
-    queries = [
-        query(features, held_out, int(place), *directions[number % 2])
-        for number, place in enumerate(places)
-    ]
-    return Gallery(queries=tuple(queries), size=size)
-
-
-def query(features: Features, held_out: Instances, place: int, one: str, other: str) -> Query:
-    """One clip's nearest in the other modality."""
-    asked, gallery = features.embedding[one][place : place + 1], features.embedding[other]
-    found, similarity = nearest(asked, gallery, _NEIGHBOURS)
-    better, _ = count_better(asked, gallery, torch.tensor([place]))
-    neighbours = [
-        Neighbour(
-            path=Path(held_out.path[int(features.row[at])]),
-            caption=clip_caption(held_out, int(features.row[at])),
-            similarity=float(score),
-            is_true_match=int(at) == place,
-            rank=rank,
-        )
-        for rank, (at, score) in enumerate(zip(found[0], similarity[0], strict=True), 1)
-    ]
-    row = int(features.row[place])
-    return Query(
-        path=Path(held_out.path[row]),
-        caption=clip_caption(held_out, row),
-        direction="video-audio" if one == "video" else "audio-video",
-        neighbours=tuple(neighbours),
-        true_rank=int(better[0]) + 1,
-    )

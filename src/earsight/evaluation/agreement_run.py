@@ -1,8 +1,7 @@
 """Evaluation of a run's memory by agreement: figures, and clips to look at and listen to."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earsight.config import RunConfig
-from earsight.corpus.instances import Instances
 from earsight.evaluation.agreement import (
     calibration_rows,
     find_positives,
@@ -24,6 +22,7 @@ from earsight.evaluation.load import evaluation_config
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.results import Evaluation, write_evaluation
+from earsight.evaluation.shown import ShownClip, ShownExample, shown_clip
 from earsight.selection.agreement import Agreement, Mined
 from earsight.training.devices import choose_device, describe_machine, prepare_machine
 from earsight.training.run_folder import read_config
@@ -38,6 +37,13 @@ _EXAMPLES = 8
 _POSITIVES = 4
 _LOOK_ALIKES = 2
 
+AGREE = "agree in both"
+REJECTED: Mapping[Agreement, str] = {
+    "video": "rejected: alike in picture alone",
+    "audio": "rejected: alike in sound alone",
+}
+"""Titles of what stands beside a reference: modality that is alike to title."""
+
 _PROTOCOL = (
     "Memory targets of {rows} training clips. precision@K: share of the K rows that agree most "
     "with a row (least similar modality: min; one modality: video, audio; most similar: either) "
@@ -47,54 +53,13 @@ _PROTOCOL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alike:
-    """A clip beside a reference.
-
-    Attributes:
-        row: of the bank.
-        video: similarity of the pictures.
-        audio: of the sound.
-    """
-
-    row: int
-    video: float
-    audio: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A reference clip, its positives, and clips rejected as they are alike in one modality.
-
-    Attributes:
-        reference: row of the bank.
-        positives: best first.
-        video_only: among the nearest by pictures, those whose sound differs most.
-        audio_only: among the nearest by sound, those whose pictures differ most.
-    """
-
-    reference: int
-    positives: tuple[Alike, ...]
-    video_only: tuple[Alike, ...]
-    audio_only: tuple[Alike, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgreementResult:
-    """Figures, and what they were taken from."""
-
-    evaluation: Evaluation
-    instances: Instances
-    examples: tuple[Example, ...]
-
-
 def evaluate_agreement(
     run: Path,
     *,
     corpus: Path | None = None,
     settings: Sequence[str] = (),
     progress: Progress | None = None,
-) -> AgreementResult:
+) -> Evaluation:
     """Evaluate the memory bank of a run; writes ``RUN/evaluation/agreement.json``.
 
     Args:
@@ -148,14 +113,11 @@ def evaluate_agreement(
             "machine": describe_machine(choose_device(config.device)),
             "notes": [*_left_out(config, bank, count), *notes],
             "notices": [],
+            "examples": [one.as_dict() for one in examples(bank, queries, found)],
         },
     )
     write_evaluation(run, evaluation)
-    return AgreementResult(
-        evaluation=evaluation,
-        instances=bank.instances,
-        examples=tuple(examples(bank, queries, found)),
-    )
+    return evaluation
 
 
 def _labels(config: RunConfig, bank: Bank) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
@@ -190,20 +152,24 @@ def _left_out(config: RunConfig, bank: Bank, count: int) -> list[str]:
 
 def examples(
     bank: Bank, queries: NDArray[np.int64], found: dict[Agreement, Mined]
-) -> list[Example]:
-    """Evenly spaced rows with what agrees with them, and what only seems to: none is picked."""
+) -> list[ShownExample]:
+    """Evenly spaced rows with what agrees with them, and what only seems to: none is picked.
+
+    Rejected are, of the nearest in one modality, those that differ most in the other.
+    """
     step = max(1, len(queries) // _EXAMPLES)
     made = []
     for at in range(0, len(queries), step)[:_EXAMPLES]:
         reference = int(queries[at])
         positives = found["min"].rows[at].tolist()
-
+        groups = {AGREE: _alike(bank, reference, positives[:_POSITIVES])}
+        for modality, title in REJECTED.items():
+            near = found[modality].rows[at]
+            groups[title] = _rejected(bank, reference, near, positives)
         made.append(
-            Example(
-                reference=reference,
-                positives=_alike(bank, reference, positives[:_POSITIVES]),
-                video_only=_rejected(bank, reference, found["video"].rows[at], positives),
-                audio_only=_rejected(bank, reference, found["audio"].rows[at], positives),
+            ShownExample(
+                reference=shown_clip(bank.instances, reference),
+                groups={title: clips for title, clips in groups.items() if clips},
             )
         )
     return made
@@ -211,15 +177,15 @@ def examples(
 
 def _rejected(
     bank: Bank, reference: int, nearest: Tensor, positives: Sequence[int]
-) -> tuple[Alike, ...]:
+) -> tuple[ShownClip, ...]:
     """Of the nearest in one modality that are no positives, those least alike in the other."""
     alike = _alike(bank, reference, [row for row in nearest.tolist() if row not in positives])
-    return tuple(sorted(alike, key=lambda one: min(one.video, one.audio))[:_LOOK_ALIKES])
+    return tuple(sorted(alike, key=lambda one: min(one.of.values()))[:_LOOK_ALIKES])
 
 
-def _alike(bank: Bank, reference: int, rows: Sequence[int]) -> tuple[Alike, ...]:
+def _alike(bank: Bank, reference: int, rows: Sequence[int]) -> tuple[ShownClip, ...]:
     both = similarities(bank, reference, rows)
     return tuple(
-        Alike(row=row, video=video, audio=audio)
+        shown_clip(bank.instances, row, video=video, audio=audio)
         for row, (video, audio) in zip(rows, both, strict=True)
     )

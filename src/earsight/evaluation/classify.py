@@ -8,6 +8,7 @@ from torch import Tensor
 
 from earsight.corpus.batch import Batch, Failure
 from earsight.encoders.pair import MODALITIES, Pair
+from earsight.evaluation.categories import counts_of
 from earsight.evaluation.classification import score_classes
 from earsight.evaluation.rows import Metric
 from earsight.transforms.inputs import Inputs
@@ -23,6 +24,7 @@ class ClassifyScores:
             their class.
         clip: Clip@1, share of single clips answered correctly.
         per_class: Sample@1 of each class that was tested.
+        counts: samples of each class.
         chance: share of the most frequent class.
         failures: instances that could not be read and are left out.
     """
@@ -31,6 +33,7 @@ class ClassifyScores:
     sample: float
     clip: float
     per_class: Mapping[int, float]
+    counts: Mapping[int, int]
     chance: float
     failures: tuple[Failure, ...]
 
@@ -102,6 +105,7 @@ def _scores(probability: Tensor, classes: Tensor, failures: tuple[Failure, ...])
         sample=sample,
         clip=float(single.double().mean()),
         per_class=per_class,
+        counts=counts_of(classes),
         chance=chance,
         failures=failures,
     )

@@ -1,7 +1,7 @@
 """A run opened to be evaluated: its encoders, its settings, its clips."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, overri
 from earsight.corpus.instances import Instances
 from earsight.corpus.split import Task
 from earsight.evaluation.features import Encoder, Features
-from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.labels import LabelChoice, choose_labels
 from earsight.evaluation.protocol import Evaluator
+from earsight.methods.base import Spaces
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.origin import Origin, read_origin
 from earsight.training.run_folder import load_encoders, read_config
@@ -161,9 +162,49 @@ def with_corpus(tree: Tree, corpus: Path | None) -> Tree:
     return merge(tree, {"data": {"corpus": str(corpus.resolve())}})
 
 
-def embed_held_out(run: Path) -> tuple[Features, Instances]:
-    """Embeddings of the run's held-out gallery, and the instances that its rows name."""
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The held-out gallery of a run as its encoders see it.
+
+    Attributes:
+        features: one centre clip each.
+        instances: those that the features' rows name.
+        labels: the columns that it can be told apart by.
+        spaces: embeddings that the method compares.
+    """
+
+    features: Features
+    instances: Instances
+    labels: LabelChoice
+    spaces: Spaces
+
+
+def embed_held_out(
+    run: Path, *, corpus: Path | None = None, progress: Progress | None = None
+) -> HeldOut:
+    """Embeddings of the run's held-out gallery; what an evaluation has kept is not decoded again.
+
+    Args:
+        run: the run folder.
+        corpus: another corpus than the run's.
+        progress: told of decoded batches.
+
+    Raises:
+        ValueError: the run has not finished, or its corpus cannot be used.
+        RunError: a decoding process fails.
+    """
     loaded = load_run(run, choose_device(read_config(run).device))
-    data = open_data(loaded.config, learning=False, once=True)
-    evaluator = make_evaluator(loaded.config, data, loaded.inputs)
-    return evaluator.gallery_features([loaded.encoder])[0], data.held_out
+    config = evaluation_config(loaded.config, corpus, ())
+    data = open_data(config, learning=False, once=True)
+    if not len(data.held_out):
+        raise ValueError(f"{config.data.corpus}: no instance is held out")
+    evaluator = replace(
+        make_evaluator(config, data, loaded.inputs, progress=progress),
+        cache=run / "evaluation" / "features",
+    )
+    return HeldOut(
+        features=evaluator.gallery_features([loaded.encoder])[0],
+        instances=data.held_out,
+        labels=evaluator.labels,
+        spaces=loaded.encoder.method.spaces,
+    )

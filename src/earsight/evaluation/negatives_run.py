@@ -17,7 +17,9 @@ from earsight.evaluation.negatives import (
     DRAWS,
     SIZES,
     Codes,
+    Direction,
     Encoded,
+    Norms,
     categories,
     directions,
     gradient_norms,
@@ -29,6 +31,7 @@ from earsight.evaluation.negatives_encode import encode_checkpoints
 from earsight.evaluation.negatives_rows import Figures, judge, plain, rows_of
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.results import Evaluation, write_evaluation
+from earsight.evaluation.shown import ShownExample, shown_clip
 from earsight.methods.choice import RULES
 from earsight.methods.momentum import MomentumConfig, PosteriorConfig
 from earsight.training.checkpoint import steps_saved
@@ -40,6 +43,9 @@ from earsight.training.start import rows_of as places_of
 
 _SHOWN = 8
 
+CHOSEN, RANDOM = "chosen by gradient, highest norms", "random"
+"""Titles of the negatives that are shown."""
+
 _PROTOCOL = (
     "Centre clips of {clips} training instances, encoded by the query and key encoders of "
     "{checkpoints}. Unique categories among M keys that a rule chooses from a pool of 16 M other "
@@ -49,15 +55,6 @@ _PROTOCOL = (
     "for M = {size}{choice}. Pretext accuracy: the true clip's key comes first among as many of "
     "other clips as the dictionary holds, averaged over all such sets."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NegativesResult:
-    """What is written, the figures, and the clips that these count."""
-
-    evaluation: Evaluation
-    figures: Figures
-    instances: Instances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ def evaluate_negatives(
     corpus: Path | None = None,
     settings: Sequence[str] = (),
     progress: Progress | None = None,
-) -> NegativesResult:
+) -> Evaluation:
     """Evaluate what enters the dictionaries of a run; writes ``RUN/evaluation/negatives.json``.
 
     Args:
@@ -118,10 +115,26 @@ def evaluate_negatives(
             "keys": figures.keys,
             "unique": [plain(one) for one in figures.unique],
             "pretext": [plain(one) for one in figures.judged],
+            "examples": [
+                _example(clips.instances, direction, norms).as_dict()
+                for direction, norms in figures.norms.items()
+            ],
         },
     )
     write_evaluation(run, evaluation)
-    return NegativesResult(evaluation=evaluation, figures=figures, instances=clips.instances)
+    return evaluation
+
+
+def _example(instances: Instances, direction: Direction, norms: Norms) -> ShownExample:
+    """Negatives of a dictionary: chosen by their gradients, and random ones."""
+    return ShownExample(
+        title=str(direction),
+        reference=None,
+        groups={
+            title: tuple(shown_clip(instances, row, norm=norm) for row, norm in some[:_SHOWN])
+            for title, some in ((CHOSEN, norms.best), (RANDOM, norms.others))
+        },
+    )
 
 
 def _encode(run: Path, config: RunConfig, progress: Progress | None) -> _Clips:

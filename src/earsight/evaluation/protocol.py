@@ -15,6 +15,7 @@ from earsight.corpus.clips import EvaluationClips
 from earsight.corpus.instances import Instances
 from earsight.corpus.loader import load
 from earsight.corpus.split import Task
+from earsight.evaluation.categories import Category
 from earsight.evaluation.feature_file import feature_path, read_features, write_features
 from earsight.evaluation.features import Encoder, Features, Wanted, extract
 from earsight.evaluation.fits import Fitted
@@ -51,6 +52,7 @@ class Evaluator:
         shared: where evaluators of these folds keep them.
         tell: told what a reader of the figures should know.
         fits: where what is known of fitted classifiers is noted.
+        categories: where classifiers add their accuracy of single categories; None for nowhere.
     """
 
     config: RunConfig
@@ -67,6 +69,7 @@ class Evaluator:
     shared: Shared = field(default_factory=dict)
     tell: Callable[[str], None] | None = None
     fits: list[Fitted] = field(default_factory=list)
+    categories: list[Category] | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:

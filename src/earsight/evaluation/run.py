@@ -12,6 +12,7 @@ from earsight.config import ConfigError, RunConfig, Tree
 from earsight.corpus.instances import instances
 from earsight.corpus.manifest import read
 from earsight.corpus.split import Task
+from earsight.evaluation.categories import Category, categories_tree
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.fits import Fitted, unfinished
 from earsight.evaluation.folds import check_folds, chosen_folds
@@ -94,9 +95,10 @@ def evaluate(
     wanted = task_named(modality, loaded.encoder) or task_of(config)
     notes: list[str] = []
     fits: list[Fitted] = []
+    categories: list[Category] = []
     cache, blocks = run / "evaluation" / "features", config.evaluation.blocks
     evaluators = [
-        replace(one, blocks=blocks, cache=cache, fits=fits)
+        replace(one, blocks=blocks, cache=cache, fits=fits, categories=categories)
         for one in _evaluators(config, loaded.inputs, wanted, folds, progress, notes.append)
     ]
     held_out = np.unique(np.concatenate([one.data.held_out.key for one in evaluators]))
@@ -142,6 +144,7 @@ def evaluate(
             ),
             "fits": [asdict(fit) for fit in fits],
             "repeats": repeats_tree(repeats),
+            "categories": categories_tree(categories),
         },
     )
     write_evaluation(run, evaluation)

@@ -1,12 +1,13 @@
 """From features to rows: what a task computes, and in which spaces."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from earsight.encoders.blocks import FLAT
+from earsight.evaluation.categories import Category, counts_of, judge
 from earsight.evaluation.class_retrieval import retrieve_classes
 from earsight.evaluation.features import Features
 from earsight.evaluation.fits import Note
@@ -162,6 +163,8 @@ def classification_rows(
     device: torch.device,
     baseline: tuple[Features, Features] | None = None,
     note: Note | None = None,
+    words: Mapping[str, Sequence[str]] | None = None,
+    categories: list[Category] | None = None,
 ) -> list[Row]:
     """A classifier of every label column, modality and block.
 
@@ -175,6 +178,8 @@ def classification_rows(
         device: where classifiers are fitted.
         baseline: the same two splits' features at the random initialisation.
         note: told of the scores of every classifier.
+        words: texts of the codes of every label column; needed for ``categories``.
+        categories: where the accuracy of single categories is added, of whole encoders' features.
     """
     rows: list[Row] = []
     fitted, tested = splits
@@ -190,14 +195,10 @@ def classification_rows(
             if note is not None:
                 for at, one in enumerate(scores):
                     note(one, modality=modality, label=name, block=block, baseline=at > 0)
-            rows += make_rows(
-                scores[0],
-                task=task,
-                modality=modality,
-                label=name,
-                block=block,
-                baseline=scores[1] if baseline else None,
-            )
+            of = {"task": task, "modality": modality, "label": name, "block": block}
+            rows += make_rows(scores[0], **of, baseline=scores[1] if baseline else None)
+            if categories is not None and words is not None and not block.isdigit():
+                categories += judge(scores, counts_of(asked), words[name], **of)
     return rows
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from earsight.encoders.blocks import FLAT, has_blocks
+from earsight.evaluation.categories import judge
 from earsight.evaluation.class_retrieval import unmatched
 from earsight.evaluation.classify import classify
 from earsight.evaluation.features import Encoder, Features, Wanted
@@ -157,6 +158,18 @@ def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
         heads=max(1, len(blocks)),
     )
     evaluator.tell_failures(scores[0].failures)
+    if evaluator.categories is not None and not blocks:
+        evaluator.categories.extend(
+            judge(
+                scores[:1],
+                scores[0].counts,
+                target.classes,
+                task="classify",
+                modality=target.modality,
+                label=target.label,
+                block=None,
+            )
+        )
     return [
         row
         for one, block in zip(scores, blocks or (None,), strict=True)
@@ -206,6 +219,8 @@ def _classified(
             seed=evaluator.config.seed,
             fold=evaluator.config.data.fold,
         ),
+        words=evaluator.data.held_out.vocabulary,
+        categories=evaluator.categories,
     )
 
 

@@ -10,12 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import SPREAD, Row, format_value, is_block
-from earsight.exporting.history import read_history
 from earsight.exporting.metadata import input_settings
 from earsight.exporting.subject import WEIGHTS, Subject
-from earsight.exporting.terms import UNKNOWN
+from earsight.report.history import read_history
 from earsight.report.run import read_run
 from earsight.report.words import say
+from earsight.training.terms import UNKNOWN
 from earsight.version import __version__
 
 _LEAST_USEFUL = ("geometry",)

@@ -8,10 +8,10 @@ import torch
 
 from earsight.config import RunConfig, as_tree, parse
 from earsight.evaluation.load import Loaded, load_run
-from earsight.exporting.terms import Terms, read_terms
 from earsight.methods.base import Spaces
 from earsight.training.run_folder import read_config
 from earsight.training.targets import Target, target_of
+from earsight.training.terms import Terms, read_terms
 
 WEIGHTS = "encoders.safetensors"
 

@@ -1,50 +1,30 @@
 """The page of an agreement evaluation: precision by criterion, and clips to play."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
-from earsight.corpus.instances import Instances
-from earsight.evaluation.agreement_run import AgreementResult, Alike, Example
-from earsight.evaluation.results import write_whole
+from earsight.evaluation.results import Evaluation, write_whole
 from earsight.evaluation.rows import PRECISION, Row
 from earsight.report.curves import draw
-from earsight.report.gallery import Embedder, Medium, clip_caption
+from earsight.report.examples import play_examples
+from earsight.report.gallery import Embedder
 from earsight.report.metrics import Panel, Series
 from earsight.report.page import SCRIPT, environment, script_hash
 from earsight.report.tables import tables_of
 from earsight.report.words import say
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownClip:
-    """A clip, what to call it, its player, and how alike it is to the reference."""
-
-    caption: str
-    medium: Medium
-    alike: Alike | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownExample:
-    """A reference and the clips beside it, by title."""
-
-    reference: ShownClip
-    groups: tuple[tuple[str, tuple[ShownClip, ...]], ...]
-
-
-def write_agreement(result: AgreementResult, output: Path) -> None:
+def write_agreement(evaluation: Evaluation, output: Path) -> None:
     """Write the page, complete in itself.
 
     Raises:
         OSError: it cannot be written; a former file is untouched.
     """
     embedder = Embedder()
-    shown = [_shown(result.instances, example, embedder) for example in result.examples]
-    evaluation = result.evaluation
+    shown = play_examples(evaluation, embedder)
     text = (
         environment()
         .get_template("agreement.html.j2")
@@ -89,22 +69,3 @@ def _curves(rows: Sequence[Row]) -> list[Series]:
             )
         )
     return curves
-
-
-def _shown(instances: Instances, example: Example, embedder: Embedder) -> ShownExample:
-    def clip(row: int, alike: Alike | None = None) -> ShownClip:
-        span = (float(instances.start[row]), float(instances.end[row]))
-        medium = embedder.embed(Path(instances.path[row]), span)
-        return ShownClip(caption=clip_caption(instances, row), medium=medium, alike=alike)
-
-    groups = (
-        ("agree in both", example.positives),
-        ("rejected: alike in picture alone", example.video_only),
-        ("rejected: alike in sound alone", example.audio_only),
-    )
-    return ShownExample(
-        reference=clip(example.reference),
-        groups=tuple(
-            (title, tuple(clip(a.row, a) for a in some)) for title, some in groups if some
-        ),
-    )

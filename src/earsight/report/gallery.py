@@ -2,17 +2,17 @@
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from earsight.corpus.instances import Instances
+from earsight.report.preview import make_preview
 
 Direction = Literal["video-audio", "audio-video"]
 Span = tuple[float, float]
 
-ITEM_BYTES = 4_000_000
-"""Largest file that is embedded."""
+ITEM_BYTES = 1_000_000
+"""Largest file that is embedded as it is; of larger ones, a preview of the clip is."""
 
 TOTAL_BYTES = 60_000_000
 """Largest sum of the files that are embedded."""
@@ -93,6 +93,7 @@ class Medium:
     """A clip as the page shows it: a player, or the reason why there is none.
 
     Attributes:
+        shown: whether the page has media at all.
         tag: ``video`` or ``audio``.
         source: a data URI; None where the clip stands in the page already, or was left out.
         anchor: the player's id, where it is the first of its file.
@@ -101,6 +102,7 @@ class Medium:
         left_out: why the clip cannot be played; None where it can.
     """
 
+    shown: bool = True
     tag: str = "video"
     source: str | None = None
     anchor: str | None = None
@@ -108,57 +110,84 @@ class Medium:
     fragment: str = ""
     left_out: str | None = None
 
+    def at(self, fragment: str) -> Self:
+        """The same, played from and to other times."""
+        return replace(self, fragment=fragment)
+
 
 @dataclass(kw_only=True)
 class Embedder:
-    """Turns files into players: each file is embedded once, up to the caps.
+    """Turns clips into players: each file is embedded once, up to the caps.
+
+    A file that is too large, or of a kind that browsers do not play, is shown by a small preview of
+    the clip.
 
     Attributes:
-        item_bytes: largest file that is embedded.
-        total_bytes: largest sum of the files that are embedded.
+        media: False to embed nothing, as was asked for.
+        item_bytes: largest file that is embedded as it is.
+        total_bytes: largest sum of what is embedded.
         used: bytes embedded so far.
+        previews: clips that are shown by a preview.
         left_out: why each file that was left out was.
     """
 
+    media: bool = True
     item_bytes: int = ITEM_BYTES
     total_bytes: int = TOTAL_BYTES
     used: int = 0
+    previews: int = 0
     left_out: dict[Path, str] = field(default_factory=dict)
-    _anchors: dict[Path, str] = field(default_factory=dict)
+    _held: dict[tuple[Path, Span | None], Medium] = field(default_factory=dict)
+
+    @property
+    def held(self) -> int:
+        """How many clips and previews are embedded."""
+        return len(self._held)
 
     def embed(self, path: Path, span: Span | None = None) -> Medium:
-        """The player of a file, or the reason why there is none."""
+        """The player of a clip, or the reason why there is none."""
+        if not self.media:
+            return Medium(shown=False)
         if path in self.left_out:
             return Medium(left_out=self.left_out[path])
-        kind = _TYPES.get(path.suffix.lower())
-        tag = (kind or "video").split("/", maxsplit=1)[0]
-        fragment = "" if span is None else f"#t={span[0]:.3f},{span[1]:.3f}"
-        if path in self._anchors:
-            return Medium(tag=tag, same_as=self._anchors[path], fragment=fragment)
-        content, reason = self._content(path, kind)
-        if content is None:
-            self.left_out[path] = reason
-            return Medium(left_out=reason)
-        self.used += len(content)
-        self._anchors[path] = f"clip-{len(self._anchors) + 1}"
-        source = f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-        return Medium(tag=tag, source=source, anchor=self._anchors[path], fragment=fragment)
-
-    def _content(self, path: Path, kind: str | None) -> tuple[bytes | None, str]:
-        if kind is None:
-            return None, f"browsers do not play {path.suffix or 'files without a suffix'}"
+        for key in ((path, None), (path, span)):
+            if key in self._held:
+                # The whole file is played from the clip's start to its end; a preview is the clip.
+                fragment = _fragment(span) if key[1] is None else ""
+                held = self._held[key]
+                return replace(held, source=None, anchor=None, same_as=held.anchor).at(fragment)
         try:
-            if not path.is_file():
-                return None, "there is no such file"
-            size = path.stat().st_size
-            if size > self.item_bytes:
-                return None, f"{size / 1e6:.1f} MB, more than {self.item_bytes / 1e6:g} MB"
-            if self.used + size > self.total_bytes:
-                return None, f"the page already holds {self.used / 1e6:.0f} MB of clips"
-            return path.read_bytes(), ""
+            return self._embed(path, span)
         except (OSError, ValueError) as error:
             # A name with a null byte brings a ValueError.
-            return None, f"cannot be read ({getattr(error, 'strerror', None) or error})"
+            reason = str(getattr(error, "strerror", None) or error)
+            self.left_out[path] = reason
+            return Medium(left_out=reason)
+
+    def _embed(self, path: Path, span: Span | None) -> Medium:
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        kind = _TYPES.get(path.suffix.lower())
+        whole = kind is not None and path.stat().st_size <= self.item_bytes
+        if whole and kind is not None:
+            content = path.read_bytes()
+        else:
+            content, kind = make_preview(path, span)
+            self.previews += 1
+        if self.used + len(content) > self.total_bytes:
+            raise ValueError(f"the page already holds {self.used / 1e6:.0f} MB of clips")
+        self.used += len(content)
+        medium = Medium(
+            tag=kind.split("/", maxsplit=1)[0],
+            source=f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}",
+            anchor=f"clip-{len(self._held) + 1}",
+        )
+        self._held[path, None if whole else span] = medium
+        return medium.at(_fragment(span)) if whole else medium
+
+
+def _fragment(span: Span | None) -> str:
+    return "" if span is None else f"#t={span[0]:.3f},{span[1]:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +218,3 @@ def show(gallery: Gallery, embedder: Embedder) -> Iterator[ShownQuery]:
                 for n in query.neighbours
             ),
         )
-
-
-def clip_caption(instances: Instances, row: int) -> str:
-    """A clip's file name and labels."""
-    labels = [
-        instances.vocabulary[name][int(codes[row])]
-        for name, codes in instances.labels.items()
-        if codes.ndim == 1 and codes[row] >= 0
-    ]
-    return ", ".join([Path(instances.path[row]).name, *labels])

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earsight.config import read_yaml
+from earsight.config import RunConfig, parse, read_yaml
 from earsight.evaluation.results import Evaluation, read_evaluation
 from earsight.evaluation.rows import Row, is_block
+from earsight.report.history import History, read_history
 from earsight.report.metrics import Metrics, read_metrics
-from earsight.report.words import say_seconds
+from earsight.report.terms import terms_of
+from earsight.report.words import Fact, say_seconds
 from earsight.training.origin import Origin, read_origin
 
 _LOG_LINES = 80
 _OF_TRAINING = ("Epochs set", "Batch", "Learning rate", "Seed")
-
-Fact = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,12 @@ class RunFacts:
 
     Attributes:
         name: the folder's.
+        method: its name; empty where it is not known.
         facts: what was trained, in a few names and values.
-        software: versions and machine of the latest evaluation.
+        data: what it was trained on.
+        terms: on what terms weights and media may be used, as far as that is recorded.
+        seconds: what took how long.
+        software: versions and machines, of the training and of the latest evaluation.
         config: the text of ``config.yaml``; empty where there is none.
         log: the text of ``log.txt``, its middle left out where it is long.
         metrics: the curves.
@@ -34,7 +38,11 @@ class RunFacts:
     """
 
     name: str
+    method: str
     facts: tuple[Fact, ...]
+    data: tuple[Fact, ...]
+    terms: tuple[Fact, ...]
+    seconds: tuple[Fact, ...]
     software: tuple[Fact, ...]
     config: str
     log: str
@@ -52,16 +60,23 @@ def read_run(run: Path) -> RunFacts:
     if not run.is_dir():
         raise ValueError(f"{run}: is no run folder; give the folder that pretrain wrote")
     notes: list[str] = []
-    config = _text(run / "config.yaml", notes)
+    text = _text(run / "config.yaml", notes)
     metrics = read_metrics(run / "metrics.jsonl")
     evaluations = _evaluations(run / "evaluation", notes)
-    tree = _tree(run / "config.yaml", notes) if config else {}
+    tree = _tree(run / "config.yaml", notes) if text else {}
+    config = _config(tree, notes) if tree else None
     origin = _origin(run, notes)
+    notes += _under_way(run, tree, metrics) if text else ()
+    history = History() if config is None else read_history(run, config)
     return RunFacts(
         name=run.resolve().name,
+        method=_plain(_at(tree, "method.name") or ""),
         facts=(*_imported(origin), *_settings(tree, origin), *_effort(metrics)),
-        software=_software(evaluations),
-        config=config,
+        data=tuple(_data(history)),
+        terms=_terms(run, config, notes),
+        seconds=tuple(_seconds(metrics, evaluations)),
+        software=(*_trained_with(history), *_software(evaluations)),
+        config=text,
         log=_shorten(_text(run / "log.txt", notes)),
         metrics=metrics,
         evaluations=evaluations,
@@ -83,6 +98,62 @@ def _tree(path: Path, notes: list[str]) -> Mapping[str, Any]:
     except ValueError as error:
         notes.append(f"The configuration cannot be summed up: {error}")
         return {}
+
+
+def _config(tree: Mapping[str, Any], notes: list[str]) -> RunConfig | None:
+    try:
+        return parse(dict(tree))
+    except ValueError as error:
+        notes.append(f"The configuration is not one of this version: {error}")
+        return None
+
+
+def _under_way(run: Path, tree: Mapping[str, Any], metrics: Metrics) -> Iterable[str]:
+    """That a run has not finished, and how far it has come."""
+    if (run / "encoders.safetensors").exists():
+        return
+    epochs = _at(tree, "train.epochs")
+    of = f" of {_plain(epochs)}" if epochs is not None else ""
+    yield (
+        f"The run has not finished: it has come to epoch {metrics.epochs:.4g}{of}, and there are "
+        "no encoders to look at yet."
+    )
+
+
+def _data(history: History) -> Iterable[Fact]:
+    if history.corpus:
+        yield "Corpus", history.corpus
+    if history.clips is not None:
+        yield "Clips trained on", f"{history.clips:,}"
+    if history.held_out is not None:
+        yield "Clips held out", f"{history.held_out:,}"
+    if history.hours is not None:
+        yield "Hours trained on", f"{history.hours:.3g}"
+
+
+def _terms(run: Path, config: RunConfig | None, notes: list[str]) -> tuple[Fact, ...]:
+    if config is None:
+        return ()
+    try:
+        return tuple(terms_of(run, Path(config.data.corpus)))
+    except ValueError as error:
+        if str(error) not in notes:
+            notes.append(str(error))
+        return ()
+
+
+def _seconds(metrics: Metrics, evaluations: Sequence[Evaluation]) -> Iterable[Fact]:
+    if metrics.seconds:
+        yield "Training", say_seconds(metrics.seconds)
+    for evaluation in evaluations:
+        yield f"Evaluation: {evaluation.name}", say_seconds(evaluation.seconds)
+
+
+def _trained_with(history: History) -> Iterable[Fact]:
+    if history.versions:
+        yield "Trained with", history.versions
+    if history.machine:
+        yield "Trained on", history.machine
 
 
 def _origin(run: Path, notes: list[str]) -> Origin | None:
@@ -160,7 +231,8 @@ def _software(evaluations: Sequence[Evaluation]) -> tuple[Fact, ...]:
     if not evaluations:
         return ()
     latest = evaluations[-1]
-    return (*latest.versions.items(), ("machine", latest.machine))
+    versions = ", ".join(f"{name} {version}" for name, version in latest.versions.items())
+    return (("Latest evaluation with", versions), ("Latest evaluation on", latest.machine))
 
 
 def _shorten(text: str) -> str:
@@ -173,7 +245,7 @@ def _shorten(text: str) -> str:
 
 
 def headlines(evaluations: Sequence[Evaluation], most: int = 8) -> list[Row]:
-    """The rows worth reading first: R@1 of each direction, and a classifier of each label.
+    """The rows worth reading first: R@1 of pairs, and a classifier of each label.
 
     A later evaluation overrides an earlier one; kNN stands in where there is no probe. Probes of
     single blocks are left to their table.
@@ -182,6 +254,7 @@ def headlines(evaluations: Sequence[Evaluation], most: int = 8) -> list[Row]:
     for task, metric in (("retrieve", "R@1"), ("knn", "accuracy"), ("probe", "accuracy")):
         for evaluation in evaluations:
             for row in evaluation.rows:
-                if row.task == task and row.metric == metric and not is_block(row):
+                pairs = task != "retrieve" or row.label is None
+                if row.task == task and row.metric == metric and pairs and not is_block(row):
                     chosen[row.modality, row.label] = row
     return list(chosen.values())[:most]

@@ -1,5 +1,8 @@
 """The report's words for what the files abbreviate."""
 
+Fact = tuple[str, str]
+"""A name and a value, as text."""
+
 _WORDS = {
     "video": "picture",
     "audio": "sound",
