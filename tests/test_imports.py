@@ -21,6 +21,7 @@ ORDER = [
     "exporting",
     "hub",
     "studies",
+    "doctor",
     "api",
     "demo",
     "cli",

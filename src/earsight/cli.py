@@ -715,6 +715,27 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Look at what this machine can do: versions, codecs, devices, extras, disk, speed.
+
+    Example: earsight doctor
+
+    What is bad comes first, with a remedy. The exit code is 1 where something essential is broken.
+    """
+
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Examine."""
+        from earsight.doctor.examine import examine
+
+        found = examine()
+        emit(self.json, found.as_dict(), str(found))
+        return 0 if found.works else FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """Render a corpus of struck objects, learn from it, and write a report: the whole way once.
 
@@ -804,6 +825,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Import, subcommand("import")]
         | Annotated[Export, subcommand("export")]
         | Annotated[Study, subcommand("study")]
+        | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Demo, subcommand("demo")]
     )
     description = "Learn video and audio encoders from unlabelled videos, and put them to use."

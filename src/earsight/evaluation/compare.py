@@ -57,7 +57,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
             no run has any.
     """
     names = _names(runs)
-    configs = [read_config(run) for run in runs]
+    settings = differing_settings(runs)
     found: dict[Key, dict[str, _Found]] = {}
     every: dict[str, dict[str, Measured]] = {name: {} for name in names}
     for name, run in zip(names, runs, strict=True):
@@ -71,7 +71,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
         )
     return Comparison(
         runs=tuple(names),
-        settings=_settings(configs),
+        settings=settings,
         lines=tuple(_line(key, by_run) for key, by_run in found.items()),
         measured=every,
         notes=tuple(_notes(every)),
@@ -98,6 +98,15 @@ def _names(runs: Sequence[Path]) -> list[str]:
     short = [path.name for path in resolved]
     unique = len(set(short)) == len(short)
     return short if unique else [str(run) for run in runs]
+
+
+def differing_settings(runs: Sequence[Path]) -> tuple[Setting, ...]:
+    """The settings of training in which runs differ.
+
+    Raises:
+        ValueError: a folder is no run.
+    """
+    return _settings([read_config(run) for run in runs])
 
 
 def _settings(configs: Sequence[RunConfig]) -> tuple[Setting, ...]:

@@ -26,6 +26,10 @@ _PAGE_COLOURS = {
     _GRID: "var(--line)",
     **{stand_in: f"var(--s{i})" for i, stand_in in enumerate(_SERIES)},
 }
+_DOTS: Any = (0, (2, 2.5))
+_STYLES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)))
+"""Of lines: those that have the colour of another are broken."""
+
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "earsight",
@@ -43,9 +47,13 @@ _STYLE: Any = {
 
 @dataclass(frozen=True, kw_only=True)
 class LegendEntry:
-    """A curve's colour number, name, last value and chance, the latter two as text."""
+    """A curve's colour number, name, last value and chance, the latter two as text.
+
+    ``round`` counts how often the colours had begun again before it.
+    """
 
     colour: int
+    round: int = 0
     name: str
     last: str
     chance: str | None
@@ -60,12 +68,14 @@ class Chart:
         note: what to know of it, or nothing.
         svg: the drawing, without words of its own but the axes'.
         legend: one entry for each curve.
+        chance: that of all curves, as text; None where they differ.
     """
 
     title: str
     note: str
     svg: Markup
     legend: tuple[LegendEntry, ...]
+    chance: str | None = None
 
 
 def draw(panel: Panel, number: int) -> Chart:
@@ -75,7 +85,9 @@ def draw(panel: Panel, number: int) -> Chart:
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         for index, series in enumerate(panel.series):
-            _curve(axes, series, _SERIES[index % COLOURS])
+            _curve(axes, series, index if series.colour is None else series.colour)
+        if panel.chance is not None:
+            axes.axhline(panel.chance, color=_INK, linewidth=1.1, linestyle=_DOTS)
         _dress(axes, panel)
         raw = io.StringIO()
         figure.savefig(raw, format="svg", transparent=True)
@@ -89,14 +101,24 @@ def draw(panel: Panel, number: int) -> Chart:
         note="; ".join(notes),
         svg=_inline(raw.getvalue(), _summary(panel), number),
         legend=tuple(_legend(panel)),
+        chance=None if panel.chance is None else format_value(_metric(panel), panel.chance),
     )
 
 
-def _curve(axes: Axes, series: Series, colour: str) -> None:
-    few = len(series.x) <= 40
-    axes.plot(series.x, series.y, color=colour, linewidth=1.6, marker="o" if few else "", ms=3)
+def _curve(axes: Axes, series: Series, number: int) -> None:
+    colour, few = _SERIES[number % COLOURS], len(series.x) <= 40
+    style = _STYLES[number // COLOURS % len(_STYLES)]
+    axes.plot(
+        series.x,
+        series.y,
+        color=colour,
+        linewidth=1.6,
+        linestyle=style,
+        marker="o" if few else "",
+        ms=3,
+    )
     if series.chance is not None:
-        axes.axhline(series.chance, color=colour, linewidth=1.1, linestyle=(0, (2, 2.5)))
+        axes.axhline(series.chance, color=colour, linewidth=1.1, linestyle=_DOTS)
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
@@ -117,9 +139,13 @@ def _dress(axes: Axes, panel: Panel) -> None:
         axes.set_xlim(min(places) - 1, max(places) + 1)
 
 
+def _metric(panel: Panel) -> str:
+    return "accuracy" if panel.share else panel.metric
+
+
 def _ends(panel: Panel, series: Series) -> tuple[str, str, str | None]:
     """The first value, the last and chance, as text."""
-    metric = "accuracy" if panel.share else panel.metric
+    metric = _metric(panel)
     chance = None if series.chance is None else format_value(metric, series.chance)
     first, last = float(series.y[0]), float(series.y[-1])
     return format_value(metric, first), format_value(metric, last), chance
@@ -129,8 +155,15 @@ def _legend(panel: Panel) -> list[LegendEntry]:
     entries = []
     for index, series in enumerate(panel.series):
         _, last, chance = _ends(panel, series)
+        number = index if series.colour is None else series.colour
         entries.append(
-            LegendEntry(colour=index % COLOURS, name=series.name, last=last, chance=chance)
+            LegendEntry(
+                colour=number % COLOURS,
+                round=number // COLOURS,
+                name=series.name,
+                last=last,
+                chance=chance,
+            )
         )
     return entries
 

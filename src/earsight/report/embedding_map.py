@@ -93,11 +93,11 @@ def make_maps(held_out: HeldOut, labels: Sequence[str] = ()) -> tuple[EmbeddingM
     row = held_out.features.row.numpy()
     chosen = [name for name in labels or held_out.labels.held_out if codes[name].ndim == 1]
     names = [Path(held_out.instances.path[at]).name for at in row]
+    planes = {modality: flatten(x.double().numpy()) for modality, x in _embedded(held_out)}
     return tuple(
         _map(modality, plane, held_out, label, names)
-        for modality, x in _embedded(held_out)
-        for plane in [flatten(x.double().numpy())]
         for label in chosen[: len(labels) or LABELS] or [""]
+        for modality, plane in planes.items()
     )
 
 
@@ -123,18 +123,13 @@ def flatten(x: Floats) -> Plane:
         components = PCA(n_components=2, random_state=0)
         place = components.fit_transform(x)
         share = 100 * float(components.explained_variance_ratio_.sum())
-        how = (
-            f"the two directions in which they vary most, which hold {share:.0f} % of the variance"
-        )
+        how = f"the two directions of largest variance, {share:.0f} % of it"
         return Plane(place=place, how=f"{how}. {_kept_text(x, place)}")
     perplexity = min(_PERPLEXITY, (n - 1) / 3)
     place = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(
         x.astype(np.float32)
     )
-    how = (
-        f"t-SNE (perplexity {perplexity:.3g}), which keeps near clips near: the axes have no "
-        "meaning, and neither have the sizes of groups and the distances between them"
-    )
+    how = f"t-SNE, perplexity {perplexity:.3g}; the axes have no meaning"
     return Plane(place=place.astype(np.float64), how=f"{how}. {_kept_text(x, place)}")
 
 
@@ -142,8 +137,8 @@ def _kept_text(x: Floats, place: Floats) -> str:
     near = min(NEAREST, len(x) - 2)
     chance = near / (len(x) - 1)
     return (
-        f"Of the {near} nearest of a clip in the embedding, {100 * kept(x, place, near):.0f} % are "
-        f"among its {near} nearest here ({100 * chance:.0f} % at random)."
+        f"Of a clip's {near} nearest in the embedding, {100 * kept(x, place, near):.0f} % are "
+        f"among its {near} nearest here; at random {100 * chance:.0f} %."
     )
 
 

@@ -34,12 +34,14 @@ class Series:
         x: steps or epochs.
         y: values, finite.
         chance: what guessing brings; None where unknown.
+        colour: its number; None for its place among the curves.
     """
 
     name: str
     x: Float
     y: Float
     chance: float | None = None
+    colour: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Panel:
         share: whether the values are shares, shown in per cent.
         series: the curves.
         averaged: readings behind each point, 1 unless there were too many.
+        chance: what guessing brings in all curves alike; None where they differ, or it is unknown.
     """
 
     title: str
@@ -61,6 +64,7 @@ class Panel:
     share: bool
     series: tuple[Series, ...]
     averaged: int = 1
+    chance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from earsight.evaluation.compare_tables import cell_text
-from earsight.evaluation.comparison import Comparison, Line
-from earsight.evaluation.rows import LOWER_IS_BETTER, format_value, is_share
+from earsight.evaluation.comparison import Comparison, Line, Setting
+from earsight.evaluation.rows import LOWER_IS_BETTER, POOLED, format_value, is_share
 from earsight.report.metrics import Panel, Series
 from earsight.report.words import Fact, say
 
 _NOTHING = "–"
+_LEADING = ("probe", "svm", "classify", "finetune", "knn")
+_ACCURACIES = ("accuracy", "Sample@1")
+_FOLDED = ("geometry", "gradient_norm", "pseudo_posterior", "unique")
 _WORDS = ("task", "of", "label", "block", "metric", "on", "variant")
 
 
@@ -56,11 +59,13 @@ class FigureTable:
 
     Attributes:
         title: of the table.
+        folded: whether it is shown only to who asks for it.
         heads: of the columns of words.
         lines: one for each figure.
     """
 
     title: str
+    folded: bool
     heads: tuple[str, ...]
     lines: tuple[FigureLine, ...]
 
@@ -85,9 +90,10 @@ def beside(facts: Sequence[Sequence[Fact]]) -> list[Beside]:
     return sorted(lines, key=lambda line: not line.differs)
 
 
-def settings_beside(comparison: Comparison) -> list[Beside]:
-    """The settings of training in which runs differ."""
-    return [_beside(one.path, one.values) for one in comparison.settings]
+def settings_beside(settings: Sequence[Setting]) -> tuple[list[Beside], list[Beside]]:
+    """Settings in which runs differ: those that all have, and those that only some methods have."""
+    lines = [(_beside(one.path, one.values), None in one.values) for one in settings]
+    return [one for one, some in lines if not some], [one for one, some in lines if some]
 
 
 def _beside(name: str, values: Sequence[Any]) -> Beside:
@@ -102,51 +108,77 @@ def overlay(runs: Sequence[tuple[str, Sequence[Panel]]]) -> list[Panel]:
     """
     if len(runs) == 1:
         return list(runs[0][1])
-    found: dict[tuple[str, str], list[tuple[str, Panel, Series]]] = {}
-    for run, panels in runs:
+    found: dict[tuple[str, str], list[tuple[Panel, Series]]] = {}
+    for colour, (run, panels) in enumerate(runs):
         for panel in panels:
             for series in panel.series:
-                found.setdefault((panel.title, series.name), []).append((run, panel, series))
+                own = replace(series, name=run, colour=colour)
+                found.setdefault((panel.title, series.name), []).append((panel, own))
     return [_laid_over(title, name, curves) for (title, name), curves in found.items()]
 
 
-def _laid_over(title: str, name: str, curves: Sequence[tuple[str, Panel, Series]]) -> Panel:
-    first = curves[0][1]
+def _laid_over(title: str, name: str, curves: Sequence[tuple[Panel, Series]]) -> Panel:
+    first = curves[0][0]
     alone = name == title or len(first.series) == 1
+    chances = {series.chance for _, series in curves}
+    same = chances.pop() if len(chances) == 1 else None
     return replace(
         first,
         title=title if alone else f"{title}, {name}",
-        series=tuple(replace(series, name=run) for run, _, series in curves),
-        averaged=max(panel.averaged for _, panel, _ in curves),
+        series=tuple(
+            series if same is None else replace(series, chance=None) for _, series in curves
+        ),
+        averaged=max(panel.averaged for panel, _ in curves),
+        chance=same,
     )
 
 
 def figures_beside(comparison: Comparison) -> Figures:
-    """All figures of the runs: first those of whole encoders, then those of single blocks."""
-    whole = [line for line in comparison.lines if not _of_block(line)]
+    """All figures of the runs: first what says most, last what is folded, such as single blocks."""
     figures = Figures()
-    groups: dict[str, list[Line]] = {}
-    for line in whole:
-        groups.setdefault(say(line.key.task), []).append(line)
-    groups["single blocks"] = [line for line in comparison.lines if _of_block(line)]
-    for title, lines in groups.items():
-        if lines:
-            figures.tables.append(_table(title, lines, comparison.runs, figures))
+    groups: dict[tuple[str, bool], list[Line]] = {}
+    for line in comparison.lines:
+        groups.setdefault(_group(line), []).append(line)
+    for (title, folded), lines in sorted(groups.items(), key=lambda item: item[0][1]):
+        figures.tables.append(_table(title, folded, lines, comparison.runs, figures))
     return figures
 
 
-def _of_block(line: Line) -> bool:
-    block = line.key.block or ""
-    return block.isdigit() or block == "best"
+def _group(line: Line) -> tuple[str, bool]:
+    """The table that a figure belongs to, and whether it is folded."""
+    key = line.key
+    block = key.block or ""
+    if block.isdigit() or block == "best":
+        return f"{say(key.task)} of single blocks", True
+    if key.task == "retrieve" and key.label:
+        return "retrieval of the same category", True
+    return say(key.task), key.task in _FOLDED
 
 
-def _table(title: str, lines: Sequence[Line], runs: Sequence[str], figures: Figures) -> FigureTable:
+def headlines_beside(comparison: Comparison) -> FigureTable | None:
+    """The figures worth reading first: R@1 of pairs, and a classifier of each label."""
+    lines = [line for line in comparison.lines if _leads(line)]
+    return _table("in short", False, lines, comparison.runs, Figures()) if lines else None
+
+
+def _leads(line: Line) -> bool:
+    key = line.key
+    if key.task == "retrieve":
+        return key.label is None and key.metric == "R@1"
+    return key.task in _LEADING and key.block in (None, POOLED) and key.metric in _ACCURACIES
+
+
+def _table(
+    title: str, folded: bool, lines: Sequence[Line], runs: Sequence[str], figures: Figures
+) -> FigureTable:
     drawn = [_line(line, runs, figures) for line in lines]
     # A column that says the same of all is in the title, or says nothing.
     kept = [at for at in range(len(_WORDS)) if len({line.words[at] for line in drawn}) > 1]
     same = [drawn[0].words[at] for at in range(1, len(_WORDS)) if at not in kept]
+    named = [word for word in same if word not in (_NOTHING, title, POOLED)]
     return FigureTable(
-        title=", ".join([title, *(word for word in same if word not in (_NOTHING, title))]),
+        title=", ".join([title, *named]),
+        folded=folded,
         heads=tuple(_WORDS[at] for at in kept),
         lines=tuple(replace(line, words=tuple(line.words[at] for at in kept)) for line in drawn),
     )

@@ -30,6 +30,8 @@ _WORDS = {
     "pseudo_posterior": "spread of pseudo-posteriors",
     "pretext": "pretext task",
     "mean_inner_product": "mean inner product",
+    "mean_log_rank_deviation": "deviation of the mean log rank at random",
+    "both": "both directions",
     "accuracy_deviation": "deviation of the accuracy",
 }
 

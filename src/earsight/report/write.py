@@ -9,8 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from earsight.evaluation.compare import compare
-from earsight.evaluation.comparison import Comparison
+from earsight.evaluation.compare import compare, differing_settings
 from earsight.evaluation.negatives_tables import Grid
 from earsight.evaluation.results import write_whole
 from earsight.report.by_category import category_grids
@@ -26,6 +25,7 @@ from earsight.report.side_by_side import (
     Figures,
     beside,
     figures_beside,
+    headlines_beside,
     overlay,
     settings_beside,
 )
@@ -150,29 +150,29 @@ def _compared(
     looks: Sequence[Look], parts: Sequence[Part], notes: dict[str, list[str]]
 ) -> dict[str, Any]:
     """What only a page of several runs has."""
-    figures, settings = Figures(), []
-    if len(parts) > 1:
-        comparison = _comparison(looks, parts, notes)
-        if comparison is not None:
-            figures, settings = figures_beside(comparison), settings_beside(comparison)
-    return {
-        "figures": figures,
-        "settings": settings,
+    shown: dict[str, Any] = {
+        "figures": Figures(),
+        "headlines": None,
         "methods": sorted({part.facts.method for part in parts} - {""}),
+        "settings": (),
+        "own_settings": (),
         "facts_beside": beside([(*p.facts.data, *p.facts.facts) for p in parts]),
         "seconds_beside": beside([p.facts.seconds for p in parts]),
     }
-
-
-def _comparison(
-    looks: Sequence[Look], parts: Sequence[Part], notes: dict[str, list[str]]
-) -> Comparison | None:
-    """The runs compared; that they cannot be is noted, with the reason."""
+    if len(parts) < 2:
+        return shown
+    runs = [look.run for look in looks]
+    settings, own_settings = settings_beside(differing_settings(runs))
+    shown |= {"settings": settings, "own_settings": own_settings}
+    if not any(part.evaluations for part in parts):
+        return shown
     try:
-        return compare([look.run for look in looks])
+        comparison = compare(runs)
     except ValueError as error:
         notes[parts[0].name].append(f"Figures are not put side by side: {error}")
-        return None
+        return shown
+    figures = figures_beside(comparison)
+    return shown | {"figures": figures, "headlines": headlines_beside(comparison)}
 
 
 def _curves(parts: Sequence[Part], numbers: Iterator[int]) -> dict[str, list[Chart]]:
