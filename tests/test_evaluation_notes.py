@@ -84,6 +84,9 @@ def test_what_was_fitted_stands_in_the_details(run, task):
         )
         assert fit["C"] in known
         assert 0 <= fit["validation"] <= 1
+    fitted_by = {"probe": "logistic regression", "svm": "one-vs-all linear SVMs"}[task]
+    assert found.details["protocol"]["classifier"].startswith(fitted_by)
+    assert found.details["protocol"]["preset"] == ""
     saved = json.loads((run / "evaluation" / f"{found.name}.json").read_text())
     assert saved["details"]["fits"] == fits
 
@@ -204,6 +207,8 @@ def test_the_encoders_of_cm_acc_are_read_block_by_block(corpus, small, tmp_path)
         quiet=True,
     )
     assert {row.block for row in trained.rows} == {"1", "2", "3", "4"}
+    assert trained.details["protocol"]["preset"] == "esc-50-probe"
+    assert "linear layers with batch norm, Adam" in trained.details["protocol"]["classifier"]
     assert np.isfinite([row.value for row in trained.rows]).all()
 
 
