@@ -106,7 +106,8 @@ def classifier_text(task: str, settings: Tree, *, trained: bool) -> str:
         return f"{what}, {_schedule(settings['optimizer'], settings['train'])}"
     if task == "svm":
         clips = settings["evaluation"]["svm_clips"]
-        return f"one-vs-all linear SVMs, C chosen on a tenth, fitted on {clips} clips of each"
+        of_each = f"{clips} clip{'s' * (clips > 1)} of each"
+        return f"one-vs-all linear SVMs, C chosen on a tenth, fitted on {of_each}"
     return _CLASSIFIERS.get(task, "")
 
 
