@@ -457,7 +457,7 @@ class Report:
     corpus: Path | None = None
     """Another corpus than the runs' to take held-out clips from."""
     labels: tuple[str, ...] = ()
-    """Label columns to colour the map of the embedding by (default: the first two that fit)."""
+    """Label columns to colour the map of the embedding by (default: the first that fit)."""
     json: bool = False
     """Print the result for machines."""
 

@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ schema: 1
 seed: 3
 method: {name: avid, negatives: 1024}
 video_encoder: {name: r2plus1d, depth: 9}
-audio_encoder: {name: conv2d, depth: 9}
+audio_encoder: {name: conv2d-audio, width: 16}
 head: {hidden: [128], dim: 64}
 video: {frames: 8, fps: 16.0, size: 64}
 audio: {rate: 24000, duration: 2.0, bands: 129}
@@ -123,6 +125,8 @@ def fill_run(run: Path) -> Path:
     (run / "config.yaml").write_text(CONFIG, encoding="utf-8")
     (run / "log.txt").write_text("2026-01-01 earsight 0.1.0\nstep 10 loss 6.1\n", encoding="utf-8")
     (run / "metrics.jsonl").write_text("\n".join(metric_lines()) + "\n", encoding="utf-8")
+    # What it holds is not read for the report of what lies in a folder.
+    (run / "encoders.safetensors").write_bytes(b"weights")
     retrieval, probes = rows()
     for name, protocol, numbers in (
         ("retrieve", "Cosine similarity on 200 held-out clips, both directions.", retrieval),
@@ -195,3 +199,104 @@ def clips(tmp_path: Path) -> list[Path]:
 def gallery_of() -> Callable[[list[Path]], Gallery]:
     """Makes a gallery of given clips."""
     return make_gallery
+
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "source", "wbr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects what a test asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.starts: list[int] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"{tag} is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        names = [name for name, _ in attrs]
+        if len(names) != len(set(names)):
+            self.faults.append(f"{tag} has an attribute twice: {names}")
+        if tag not in VOID:
+            self.open.append(tag)
+            self.starts.append(len(self.words))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"unexpected </{tag}> at {self.getpos()}")
+            return
+        words = "".join(self.words[self.starts.pop() :])
+        self.texts.setdefault(tag, []).append(" ".join(words.split()))
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def text_of(self, tag: str) -> list[str]:
+        """The words of every element of a tag."""
+        return self.texts.get(tag, [])
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def check(path: Path) -> Page:
+    """Parse a report and assert what holds of every one."""
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.faults == []
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "poster", "srcset", "data"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:")), (tag, name)
+        assert not [name for name in attrs if name.startswith("on")], tag
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "base"}
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.tags:
+        for name in ("data-same-as", "aria-labelledby"):
+            assert attrs.get(name) is None or attrs[name] in ids
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a in page.all("svg"))
+    assert all(attrs.get("aria-label") for tag in ("video", "audio") for attrs in page.all(tag))
+    assert all(attrs.get("tabindex", "0") == "0" for _, attrs in page.tags), (
+        "the order is the page's"
+    )
+    for tag, attrs in page.tags:
+        if "scroll" in (attrs.get("class") or "").split():
+            # What scrolls can be reached and moved by keys, and says what it is.
+            assert (attrs.get("tabindex"), attrs.get("role")) == ("0", "region")
+            assert attrs.get("aria-label")
+        if tag == "a":
+            assert (attrs["href"] or "")[1:] in ids
+    assert all(page.text_of("label"))
+    assert len(page.text_of("label")) == len(page.all("input"))
+    assert len(page.text_of("legend")) == len(page.all("fieldset"))
+    assert all(page.text_of("summary"))
+    return page
+
+
+@pytest.fixture(name="check")
+def fixture_check() -> Callable[[Path], Page]:
+    """Parses a page and asserts what holds of every one."""
+    return check
+
+
+@pytest.fixture
+def read_page() -> type[Page]:
+    """Parses the text of a page."""
+    return Page

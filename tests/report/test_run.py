@@ -22,7 +22,12 @@ def test_a_complete_run(run: Path) -> None:
     assert table["Learning rate"] == "0.001, cosine"
     assert table["Trained"] == "400 steps, 30 epochs"
     assert table["Time"] == "2 min 40 s"
-    assert "torch" in dict(facts.software)
+    assert "torch" in dict(facts.software)["Latest evaluation with"]
+    assert dict(facts.seconds) == {
+        "Training": "2 min 40 s",
+        "Evaluation: retrieve": "3.2 s",
+        "Evaluation: probe": "3.2 s",
+    }
     assert facts.config.startswith("schema: 1")
     assert {e.name for e in facts.evaluations} == {"retrieve", "probe"}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.categories import Category, read_categories
 from earsight.evaluation.negatives_tables import Grid
 from earsight.evaluation.results import Evaluation
@@ -26,8 +27,8 @@ def category_grids(runs: Sequence[tuple[str, Sequence[Evaluation]]]) -> list[Gri
             for one in _read(run, evaluation):
                 key = (one.task, one.label, one.block or "")
                 groups.setdefault(key, {}).setdefault(one.name, {})[run, one.modality] = one
-    several = len(runs) > 1
-    return [_grid(*key, lines, several) for key, lines in groups.items()]
+    columns = [(run, modality) for run, _ in runs for modality in MODALITIES]
+    return [_grid(*key, lines, columns, len(runs) > 1) for key, lines in groups.items()]
 
 
 def _read(run: str, evaluation: Evaluation) -> tuple[Category, ...]:
@@ -42,9 +43,10 @@ def _grid(
     label: str,
     block: str,
     lines: dict[str, dict[tuple[str, str], Category]],
+    every: Sequence[tuple[str, str]],
     several: bool,
 ) -> Grid:
-    columns = list(dict.fromkeys(column for cells in lines.values() for column in cells))
+    columns = [column for column in every if any(column in cells for cells in lines.values())]
     # Of several runs, the random initialisation is left to each run's own figures.
     before = not several and any(
         one.baseline is not None for cells in lines.values() for one in cells.values()

@@ -19,9 +19,6 @@ Floats = NDArray[np.float64]
 CLASSES = 12
 """Categories that have a look of their own; the others share one."""
 
-LABELS = 2
-"""Label columns that are shown, unless some are named."""
-
 WIDTH, HEIGHT = 400, 300
 """Of a map, in its own units."""
 
@@ -76,12 +73,15 @@ class Plane:
     how: str
 
 
-def make_maps(held_out: HeldOut, labels: Sequence[str] = ()) -> tuple[EmbeddingMap, ...]:
+def make_maps(
+    held_out: HeldOut, labels: Sequence[str] = (), *, most: int = 2
+) -> tuple[EmbeddingMap, ...]:
     """Maps of each modality's embeddings, by each of the labels.
 
     Args:
         held_out: the gallery as the encoders see it.
         labels: columns to colour by; empty for the first that clips can be told apart by.
+        most: how many these may be, unless they are named.
 
     Raises:
         ValueError: there is no such column, or there are fewer than three clips.
@@ -96,7 +96,7 @@ def make_maps(held_out: HeldOut, labels: Sequence[str] = ()) -> tuple[EmbeddingM
     planes = {modality: flatten(x.double().numpy()) for modality, x in _embedded(held_out)}
     return tuple(
         _map(modality, plane, held_out, label, names)
-        for label in chosen[: len(labels) or LABELS] or [""]
+        for label in chosen[: len(labels) or most] or [""]
         for modality, plane in planes.items()
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
+from earsight.media.types import MediaError
 from earsight.report.preview import make_preview
 
 Direction = Literal["video-audio", "audio-video"]
@@ -167,16 +168,11 @@ class Embedder:
     def _embed(self, path: Path, span: Span | None) -> Medium:
         if not path.is_file():
             raise ValueError("there is no such file")
-        kind = _TYPES.get(path.suffix.lower())
-        whole = kind is not None and path.stat().st_size <= self.item_bytes
-        if whole and kind is not None:
-            content = path.read_bytes()
-        else:
-            content, kind = make_preview(path, span)
-            self.previews += 1
+        content, kind, whole = self._content(path, span)
         if self.used + len(content) > self.total_bytes:
             raise ValueError(f"the page already holds {self.used / 1e6:.0f} MB of clips")
         self.used += len(content)
+        self.previews += not whole
         medium = Medium(
             tag=kind.split("/", maxsplit=1)[0],
             source=f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}",
@@ -184,6 +180,19 @@ class Embedder:
         )
         self._held[path, None if whole else span] = medium
         return medium.at(_fragment(span)) if whole else medium
+
+    def _content(self, path: Path, span: Span | None) -> tuple[bytes, str, bool]:
+        """What is embedded, its media type, and whether it is the whole file."""
+        kind, size = _TYPES.get(path.suffix.lower()), path.stat().st_size
+        if kind is not None and size <= self.item_bytes:
+            return path.read_bytes(), kind, True
+        why = f"{size / 1e6:.1f} MB, more than {self.item_bytes / 1e6:g} MB"
+        if kind is None:
+            why = f"browsers do not play {path.suffix or 'files without a suffix'}"
+        try:
+            return *make_preview(path, span), False
+        except MediaError as error:
+            raise ValueError(f"{why}, and no preview can be made: it {error}") from error
 
 
 def _fragment(span: Span | None) -> str:

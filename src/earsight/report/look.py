@@ -33,6 +33,7 @@ def look_at(
     *,
     corpus: Path | None = None,
     labels: Sequence[str] = (),
+    most: int = 2,
     progress: Progress | None = None,
 ) -> Look:
     """Embed the held-out clips of a run; where that cannot be done, the reason is noted.
@@ -41,6 +42,7 @@ def look_at(
         run: the run folder.
         corpus: another corpus than the run's.
         labels: columns to colour the map by; empty for the first that fit.
+        most: how many these may be, unless they are named.
         progress: told of decoded batches.
 
     Raises:
@@ -62,5 +64,5 @@ def look_at(
     if len(held_out.features.row) < 3:
         notes.append("No map: there are fewer than three held-out clips.")
     else:
-        maps = make_maps(held_out, labels)
+        maps = make_maps(held_out, labels, most=most)
     return Look(run=run, gallery=gallery, maps=maps, notes=tuple(notes))

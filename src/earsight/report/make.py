@@ -33,7 +33,8 @@ def make_report(
             replaced whole.
         media: False to leave clips out.
         corpus: another corpus to take held-out clips from.
-        labels: columns to colour the map by; empty for the first two that fit.
+        labels: columns to colour the map by; empty for the first two that fit, of several
+            runs the first.
         progress: told of decoded batches.
 
     Raises:
@@ -48,7 +49,11 @@ def make_report(
     if twice := [run for run, path in zip(runs, resolved, strict=True) if resolved.count(path) > 1]:
         raise ValueError(f"{twice[0]} stands twice; name each run once")
     page = _page(runs, output)
-    looks = [look_at(run, corpus=corpus, labels=labels, progress=progress) for run in runs]
+    # Of several runs, one label is enough to compare by.
+    most = 1 if len(runs) > 1 else 2
+    looks = [
+        look_at(run, corpus=corpus, labels=labels, most=most, progress=progress) for run in runs
+    ]
     return write_reports(looks, page, media=media)
 
 

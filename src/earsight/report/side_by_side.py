@@ -13,7 +13,7 @@ from earsight.report.words import Fact, say
 _NOTHING = "–"
 _LEADING = ("probe", "svm", "classify", "finetune", "knn")
 _ACCURACIES = ("accuracy", "Sample@1")
-_FOLDED = ("geometry", "gradient_norm", "pseudo_posterior", "unique")
+_FOLDED = ("geometry", "agreement", "gradient_norm", "pseudo_posterior", "unique")
 _WORDS = ("task", "of", "label", "block", "metric", "on", "variant")
 
 
@@ -155,10 +155,33 @@ def _group(line: Line) -> tuple[str, bool]:
     return say(key.task), key.task in _FOLDED
 
 
-def headlines_beside(comparison: Comparison) -> FigureTable | None:
-    """The figures worth reading first: R@1 of pairs, and a classifier of each label."""
-    lines = [line for line in comparison.lines if _leads(line)]
-    return _table("in short", False, lines, comparison.runs, Figures()) if lines else None
+def headlines_beside(comparison: Comparison, figures: Figures) -> FigureTable | None:
+    """The figures worth reading first: R@1 of pairs, and a classifier of each label.
+
+    They stand in the tables of ``figures``, too, whose marks they share.
+    """
+    leading = sorted(
+        (line for line in comparison.lines if _leads(line)),
+        key=lambda line: line.key.task != "retrieve",
+    )
+    if not leading:
+        return None
+    return FigureTable(
+        title="the figures worth reading first",
+        folded=False,
+        heads=("figure",),
+        lines=tuple(
+            replace(_line(line, comparison.runs, figures), words=(_named(line),))
+            for line in leading
+        ),
+    )
+
+
+def _named(line: Line) -> str:
+    """A figure in one phrase: ``linear probe of shape, picture``."""
+    key = line.key
+    of = f"{say(key.task)} of {key.label}" if key.label else f"{say(key.task)}, {key.metric}"
+    return ", ".join(filter(None, [of, say(key.modality), key.data, key.variant]))
 
 
 def _leads(line: Line) -> bool:

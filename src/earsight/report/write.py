@@ -172,7 +172,7 @@ def _compared(
         notes[parts[0].name].append(f"Figures are not put side by side: {error}")
         return shown
     figures = figures_beside(comparison)
-    return shown | {"figures": figures, "headlines": headlines_beside(comparison)}
+    return shown | {"figures": figures, "headlines": headlines_beside(comparison, figures)}
 
 
 def _curves(parts: Sequence[Part], numbers: Iterator[int]) -> dict[str, list[Chart]]:
