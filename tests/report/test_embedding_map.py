@@ -61,11 +61,13 @@ def test_kept_neighbours_by_hand():
 
 
 def test_maps_fill_their_frame():
-    place = fitted(np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 10.0]]))
-    assert place[:, 0].min() >= 0
-    assert place[:, 0].max() <= WIDTH
-    assert (place[:, 1].min(), place[:, 1].max()) == (12, HEIGHT - 12)
-    assert np.isfinite(fitted(np.zeros((3, 2)))).all()
+    place, height = fitted(np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 10.0]]))
+    assert (place[:, 1].min(), place[:, 1].max(), height) == (12, HEIGHT - 12, HEIGHT)
+    assert place[1, 0] - place[0, 0] == pytest.approx((HEIGHT - 24) / 10), "one scale for both"
+    place, height = fitted(np.array([[0.0, 0.0], [10.0, 4.0]]))
+    assert (place[:, 0].min(), place[:, 0].max()) == (12, WIDTH - 12)
+    assert height == round(0.4 * (WIDTH - 24) + 24), "a flat map takes no more room than it needs"
+    assert np.isfinite(fitted(np.zeros((3, 2)))[0]).all()
 
 
 def test_many_categories_and_none():

@@ -84,7 +84,7 @@ def test_several_runs_of_different_methods(run, corpus, small, tmp_path, check):
     assert list(written.notes) == ["second"]
     text = check(page).text()
     for part in (
-        "Settings that differ setting first second",
+        "setting first second",
         "method.name avid cm-acc",
         "Settings that only some methods have",
         "Losses of different methods (avid, cm-acc) measure different things",

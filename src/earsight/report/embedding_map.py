@@ -20,12 +20,13 @@ CLASSES = 12
 """Categories that have a look of their own; the others share one."""
 
 WIDTH, HEIGHT = 400, 300
-"""Of a map, in its own units."""
+"""Of a map, in its own units, at most."""
 
 NEAREST = 10
 """Neighbours that a map is judged by."""
 
 _MARGIN = 12
+_LOWEST = 100
 _FEWEST = 10
 _PERPLEXITY = 30.0
 
@@ -56,12 +57,14 @@ class EmbeddingMap:
         title: what is drawn, and by which label.
         caption: how, and what may be read off it.
         label: the label column; empty without.
+        height: of the map; its width is always the same.
         classes: the largest first.
     """
 
     title: str
     caption: str
     label: str
+    height: float
     classes: tuple[MapClass, ...]
 
 
@@ -164,21 +167,24 @@ def _map(
     kind = "embeddings" if modality in held_out.features.embedding else "features"
     words = held_out.instances.vocabulary[label] if label else ()
     codes = held_out.instances.labels[label][row] if label else np.zeros(len(row), np.int64)
+    place, height = fitted(plane.place)
     return EmbeddingMap(
         title=f"{say(modality).capitalize()} {kind}{by}",
         caption=f"{len(row)} held-out clips: {plane.how}",
         label=label,
-        classes=tuple(_classes(fitted(plane.place), codes, dict(enumerate(words)), names)),
+        height=height,
+        classes=tuple(_classes(place, codes, dict(enumerate(words)), names)),
     )
 
 
-def fitted(place: Floats) -> Floats:
-    """Places within the map's frame, both axes at the same scale."""
+def fitted(place: Floats) -> tuple[Floats, float]:
+    """Places within the map's frame, both axes at the same scale, and the height that they need."""
     low, high = place.min(axis=0), place.max(axis=0)
     room = np.array([WIDTH - 2 * _MARGIN, HEIGHT - 2 * _MARGIN])
     scale = float((room / np.maximum(high - low, 1e-9)).min())
-    moved: Floats = (place - (low + high) / 2) * scale + np.array([WIDTH / 2, HEIGHT / 2])
-    return moved
+    height = max(_LOWEST, round(float((high - low)[1]) * scale + 2 * _MARGIN))
+    moved: Floats = (place - (low + high) / 2) * scale + np.array([WIDTH / 2, height / 2])
+    return moved, height
 
 
 def _classes(

@@ -8,6 +8,7 @@ from earsight.evaluation.compare_tables import cell_text
 from earsight.evaluation.comparison import Comparison, Line, Setting
 from earsight.evaluation.rows import LOWER_IS_BETTER, POOLED, format_value, is_share
 from earsight.report.metrics import Panel, Series
+from earsight.report.tables import CATEGORY
 from earsight.report.words import Fact, say
 
 _NOTHING = "–"
@@ -151,7 +152,7 @@ def _group(line: Line) -> tuple[str, bool]:
     if block.isdigit() or block == "best":
         return f"{say(key.task)} of single blocks", True
     if key.task == "retrieve" and key.label:
-        return "retrieval of the same category", True
+        return CATEGORY, True
     return say(key.task), key.task in _FOLDED
 
 

@@ -31,7 +31,6 @@ _WORDS = {
     "pretext": "pretext task",
     "mean_inner_product": "mean inner product",
     "mean_log_rank_deviation": "deviation of the mean log rank at random",
-    "both": "both directions",
     "accuracy_deviation": "deviation of the accuracy",
 }
 

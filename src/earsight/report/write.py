@@ -14,7 +14,7 @@ from earsight.evaluation.negatives_tables import Grid
 from earsight.evaluation.results import write_whole
 from earsight.report.by_category import category_grids
 from earsight.report.curves import Chart, draw
-from earsight.report.embedding_map import HEIGHT, WIDTH
+from earsight.report.embedding_map import WIDTH
 from earsight.report.gallery import ITEM_BYTES, TOTAL_BYTES, Embedder, Gallery
 from earsight.report.look import Look
 from earsight.report.metrics import Panel
@@ -121,7 +121,7 @@ def write_reports(
             category_grids=_category_grids(parts, notes),
             notes=notes,
             media=media,
-            map_size=(WIDTH, HEIGHT),
+            map_width=WIDTH,
             embedder=embedder,
             script=Markup(SCRIPT),
             script_hash=script_hash(),
@@ -192,6 +192,8 @@ def _curves(parts: Sequence[Part], numbers: Iterator[int]) -> dict[str, list[Cha
 
 
 def _is_detail(panel: Panel, runs: int) -> bool:
+    if all(len(series.x) == 1 for series in panel.series):
+        return True  # a table says as much
     return runs > 1 and (not panel.share or panel.title.endswith(_LEFT_TO_DETAILS))
 
 
