@@ -393,6 +393,7 @@ def pretrain(
     resume: bool = False,
     quiet: bool = False,
     watch: Progress | None = None,
+    tensors: Mapping[str, torch.Tensor] | None = None,
 ) -> Mapping[str, float]:
     """Train a run to its end, from the start or from its last checkpoint.
 
@@ -405,6 +406,9 @@ def pretrain(
         quiet: show nothing.
         watch: told of steps done and of how many, now and then; what it raises ends the run, which
             can be resumed from its last checkpoint.
+        tensors: clips in memory, in place of a corpus: ``video (N, 3, T, H, W)`` uint8 at
+            ``video.fps`` and ``audio (N, samples)`` in [-1, 1] at ``audio.rate``; whatever else is
+            in it is a column of labels, ``(N,)`` integers.
 
     Returns:
         The figures of the last evaluation, by name.
@@ -414,7 +418,9 @@ def pretrain(
         StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
         RankError: another process failed, ended or hangs.
     """
-    return train(config, run, resume=resume, quiet=quiet, online=online, watch=watch)
+    return train(
+        config, run, resume=resume, quiet=quiet, online=online, watch=watch, tensors=tensors
+    )
 
 
 def agreement(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from earsight.config import RunConfig, write_yaml
 from earsight.corpus.clips import TrainingClips
@@ -25,6 +26,7 @@ from earsight.training.setup import (
     clip_settings,
     fit_inputs,
     open_data,
+    tensor_data,
 )
 from earsight.training.start import read_start, start_inputs, start_memory, start_weights
 from earsight.training.targets import class_codes, target_of, with_classes
@@ -70,6 +72,7 @@ def train(
     quiet: bool,
     online: Online | None = None,
     watch: Progress | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Mapping[str, float]:
     """Train a run to its end, from the start or from its last checkpoint.
 
@@ -80,6 +83,8 @@ def train(
         quiet: show nothing.
         online: makes what is called where an evaluation is due; None to evaluate nothing.
         watch: told of steps done and of how many, now and then.
+        tensors: clips in memory, in place of a corpus; see
+            :func:`earsight.training.setup.tensor_data`.
 
     Returns:
         The figures of the last evaluation, by name.
@@ -95,7 +100,10 @@ def train(
         require_extras(config.log)
         device = prepare_machine(config)
     with join_ranks(device, config.train.rank_timeout) as ranks:
-        data = _open_data(config, quiet or not ranks.is_main)
+        if tensors is None:
+            data = _open_data(config, quiet or not ranks.is_main)
+        else:
+            data = tensor_data(config, tensors)
         config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
         config = with_size(config, plan, len(data.train))
@@ -253,8 +261,9 @@ def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> 
     log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
     left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)
     log.note(
-        f"{config.data.corpus}: {len(data.train)} instances to train on, {len(data.held_out)} held "
-        f"out by {data.split}" + (f"; left out: {left_out}" if left_out else "")
+        f"{config.data.corpus or 'tensors'}: {len(data.train)} instances to train on, "
+        f"{len(data.held_out)} held out by {data.split}"
+        + (f"; left out: {left_out}" if left_out else "")
     )
     late = [epoch for epoch in config.optimizer.milestones if epoch >= config.train.epochs]
     if late:

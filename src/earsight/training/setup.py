@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from earsight.config import METHODS, RunConfig
 from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
@@ -16,7 +17,8 @@ from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import load
 from earsight.corpus.manifest import read
 from earsight.corpus.sources import Files, Source
-from earsight.corpus.split import Task, assign, in_folds, usable
+from earsight.corpus.split import Task, assign, in_folds, split_by_group, usable
+from earsight.corpus.tensors import TensorClips
 from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
 from earsight.training.devices import choose_device, worker_count
@@ -98,6 +100,36 @@ def open_data(
         left_out={**chosen.left_out, **left_out},
         split=split.source,
         source=open_source(config, both, once, progress),
+    )
+
+
+def tensor_data(config: RunConfig, tensors: Mapping[str, Tensor]) -> Data:
+    """Clips in memory, divided as those of a corpus without splits are.
+
+    Args:
+        config: the run's settings; frames are at ``video.fps``, sound at ``audio.rate``.
+        tensors: see :class:`~earsight.corpus.tensors.TensorClips`.
+
+    Raises:
+        ValueError: a tensor cannot be used, what the method needs is missing, or a setting has no
+            effect.
+    """
+    if config.data.corpus:
+        raise ValueError("data.corpus: has no effect where tensors are given; leave it out")
+    clips = TensorClips(tensors, fps=config.video.fps, rate=config.audio.rate)
+    task = task_of(config)
+    for name in modalities_of(task):
+        if name not in tensors:
+            raise ValueError(f"tensors: {config.method.name} needs {name}, which is not there")
+    every = clips.instances
+    held_out = split_by_group(every.group, config.data.holdout, config.seed)
+    train, left_out = _learnable(config, every.take(np.flatnonzero(~held_out)), target_of(config))
+    return Data(
+        train=train,
+        held_out=every.take(np.flatnonzero(held_out)),
+        left_out=left_out,
+        split="clips drawn at random",
+        source=clips,
     )
 
 
