@@ -17,6 +17,7 @@ ORDER = [
     "training",
     "evaluation",
     "search",
+    "serve",
     "report",
     "exporting",
     "hub",

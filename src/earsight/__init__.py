@@ -19,6 +19,7 @@ __all__ = [
     "pretrain",
     "scan",
     "search",
+    "serve",
     "study",
 ]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -75,6 +75,9 @@ from earsight.training.setup import (
 )
 from earsight.training.targets import with_classes
 
+if TYPE_CHECKING:
+    from earsight.serve.run import Serving
+
 __all__ = [
     "Loaded",
     "agreement",
@@ -98,6 +101,7 @@ __all__ = [
     "scan",
     "search",
     "seconds_of",
+    "serve",
     "study",
     "summary",
     "training_clips",
@@ -365,6 +369,45 @@ def search(
     cells = open_cells(known)
     used, hits = search_cells(known, cells, asked, by=by, count=count, spread=not every_window)
     return Found(by=used, hits=hits, neighbours="faiss", note=cells.about(known, asked, used))
+
+
+def serve(
+    index: Path,
+    *,
+    ready: "Callable[[Serving], None]",
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    upload_mb: int = 256,
+    run: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Show an index as a web page on this machine, until a signal comes.
+
+    Args:
+        index: its folder.
+        ready: told of the address once it listens.
+        host: address to listen at; by default only this machine can reach it.
+        port: likewise; 0 for any that is free.
+        upload_mb: largest file that can be searched with.
+        run: the run that the index was made with, where that has moved.
+        device: where the encoders are.
+
+    Raises:
+        ValueError: the extra is missing, index or run cannot be used, or the address is taken.
+    """
+    try:
+        from earsight.serve.limits import UploadLimits
+        from earsight.serve.run import run_server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("earsight"):
+            raise
+        raise ValueError("the page needs the extra: pip install 'earsight[serve]'") from error
+    if upload_mb < 1:
+        raise ValueError("max-upload: must be at least 1 MB")
+    known = read_index(index)
+    embedder = load(known.about.run if run is None else run, device=device)
+    limits = UploadLimits(size=upload_mb * 2**20)
+    run_server(known, embedder, host=host, port=port, limits=limits, ready=ready)
 
 
 def dry_run(config: RunConfig) -> Estimate:

@@ -571,6 +571,48 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Show an index as a web page on this machine: drop a file, see and hear what is near.
+
+    Example: earsight serve index
+    """
+
+    index: Positional[Path]
+    """The folder that `earsight embed` made."""
+    port: int = 8765
+    """Where the page is; 0 for any port that is free."""
+    host: str = "127.0.0.1"
+    """Address to listen at; any but this one shows the files to other machines."""
+    max_upload: int = 256
+    """Largest file that can be dropped, in MB."""
+    from_run: Annotated[Path | None, arg(name="run")] = None
+    """The run that the index was made with, where that has moved."""
+    json: bool = False
+    """Print the address for machines."""
+
+    def run(self) -> int:
+        """Serve, until Ctrl-C."""
+        from earsight import api
+
+        def ready(serving: Any) -> None:
+            emit(self.json, serving.as_dict(), str(serving))
+            sys.stdout.flush()
+
+        try:
+            api.serve(
+                self.index,
+                ready=ready,
+                host=self.host,
+                port=self.port,
+                upload_mb=self.max_upload,
+                run=self.from_run,
+            )
+        except KeyboardInterrupt:  # how it is meant to end
+            return 0
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Import:
     """Make a run of published weights, to evaluate and use as any other.
 
@@ -822,6 +864,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Report, subcommand("report")]
         | Annotated[Embed, subcommand("embed")]
         | Annotated[Search, subcommand("search")]
+        | Annotated[Serve, subcommand("serve")]
         | Annotated[Import, subcommand("import")]
         | Annotated[Export, subcommand("export")]
         | Annotated[Study, subcommand("study")]

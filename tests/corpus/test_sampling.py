@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earsight.config import AudioConfig, VideoConfig
+from earsight.corpus.requests import evaluation_requests
 from earsight.corpus.sampling import (
     Order,
-    evaluation_requests,
     replacement,
     training_requests,
 )

@@ -11,7 +11,7 @@ import torch
 import earsight
 from earsight import api
 from earsight.corpus.loose import loose_instances
-from earsight.corpus.windows import window_starts
+from earsight.corpus.requests import window_starts
 from earsight.media.decode import decode
 from earsight.media.types import AudioRequest, ClipRequest, VideoRequest
 from earsight.search.embed import Span, WindowEmbedder

@@ -25,7 +25,7 @@ from earsight.corpus.cache_index import SCHEMA, Index, read_index, write_index
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
 from earsight.corpus.parallel import Lost, each
-from earsight.corpus.sampling import audio_span, video_span
+from earsight.corpus.requests import audio_span, video_span
 from earsight.corpus.sources import stack
 from earsight.corpus.store import Bytes, FileStore, SharedStore, Store
 from earsight.media.keep import FrameKind, Kept, Span, keep, replay

@@ -17,9 +17,9 @@ from earsight.corpus.batch import Batch, Failure
 from earsight.corpus.heartbeat import Heartbeat
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
+from earsight.corpus.requests import evaluation_requests
 from earsight.corpus.sampling import (
     Order,
-    evaluation_requests,
     replacement,
     shuffled_partners,
     training_requests,

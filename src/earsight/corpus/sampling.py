@@ -4,23 +4,25 @@ Draws are pure functions of the global sample index, so neither the number of wo
 restart changes them (methods.md §5).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earsight import random
 from earsight.config import AudioConfig, VideoConfig
 from earsight.corpus.instances import Instances
-from earsight.media.types import AudioRequest, ClipRequest, VideoRequest
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from earsight.corpus.requests import (
+    Floats,
+    Ints,
+    audio_start,
+    clip_request,
+    picture_request,
+    room_for,
+    sound_request,
+)
+from earsight.media.types import ClipRequest
 
 _CROP_TRIES = 10
-EVALUATION_CROP = 0.875
-"""Share of the short side that a centre crop keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,103 +89,19 @@ def training_requests(
     for view, start in enumerate(starts):
         shift = audio.jitter * (2 * random.uniform(seed, "jitter", index, view) - 1)
         # All the sound that the longest stretch can need: clips of a batch stay of one length.
-        sounds.append(_audio_start(instances, row, start + shift, audio.stretch[1]))
+        sounds.append(audio_start(instances, row, start + shift, audio.stretch[1]))
     return [
-        _request(
+        clip_request(
             instances,
             int(row[b]),
-            [_picture(video, starts[v][b], boxes[v][b], bool(flips[v][b])) for v in range(views)],
-            [_sound(audio, sounds[v][b], audio.stretch[1]) for v in range(views)],
+            [
+                picture_request(video, starts[v][b], boxes[v][b], bool(flips[v][b]))
+                for v in range(views)
+            ],
+            [sound_request(audio, sounds[v][b], audio.stretch[1]) for v in range(views)],
         )
         for b in range(len(row))
     ]
-
-
-def evaluation_requests(
-    instances: Instances, row: Ints, *, clips: int, video: VideoConfig, audio: AudioConfig
-) -> list[ClipRequest]:
-    """One request per row: evenly spaced clips, the centre crop of the short side / 0.875."""
-    low, room = _room(instances, row, video.duration, audio.duration)
-    latest = low + room
-    places = [0.5] if clips == 1 else np.linspace(0, 1, clips)
-    starts = [low + place * (latest - low) for place in places]
-    sounds = [_audio_start(instances, row, start, audio.duration) for start in starts]
-    boxes = _centre_boxes(instances, row)
-    return [
-        _request(
-            instances,
-            int(row[b]),
-            [_picture(video, start[b], boxes[b], False) for start in starts],
-            [_sound(audio, start[b], audio.duration) for start in sounds],
-        )
-        for b in range(len(row))
-    ]
-
-
-def window_request(
-    instances: Instances,
-    row: int,
-    starts: Floats,
-    *,
-    seconds: float,
-    video: VideoConfig,
-    audio: AudioConfig,
-) -> ClipRequest:
-    """A centre crop from the middle of each window of an instance, pictures and sound alike.
-
-    Args:
-        instances: all of them.
-        row: which.
-        starts: ``(W,)`` where the windows begin.
-        seconds: their length.
-        video: what a clip's pictures are.
-        audio: what its sound is.
-    """
-    rows = np.full(len(starts), row)
-    low, room = _room(instances, rows, video.duration, audio.duration)
-    middle = starts + seconds / 2
-    pictures = np.clip(middle - video.duration / 2, low, low + room)
-    sounds = _audio_start(instances, rows, middle - audio.duration / 2, audio.duration)
-    (box,) = _centre_boxes(instances, np.array([row]))
-    return _request(
-        instances,
-        row,
-        [_picture(video, start, box, False) for start in pictures],
-        [_sound(audio, start, audio.duration) for start in sounds],
-    )
-
-
-def _centre_boxes(instances: Instances, row: Ints) -> Floats:
-    """``(B, 4)``: squares in the middle, of the short side / 0.875."""
-    width, height = instances.width[row], instances.height[row]
-    side = EVALUATION_CROP * np.minimum(width, height)
-    half = np.stack([side / np.maximum(width, 1), side / np.maximum(height, 1)], 1) / 2
-    return np.concatenate([0.5 - half, 0.5 + half], 1)
-
-
-def video_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
-    """First and last times ``(B,)`` of the pictures within the instances."""
-    low = np.maximum(instances.start[row], instances.video_start[row])
-    high = np.minimum(instances.end[row], instances.video_end[row])
-    return low, np.maximum(low, high)
-
-
-def _room(instances: Instances, row: Ints, video: float, audio: float) -> tuple[Floats, Floats]:
-    """First time ``(B,)`` at which a clip can begin, and by how much later it may.
-
-    Its pictures decide; where there are none, its sound.
-
-    Args:
-        instances: all of them.
-        row: which.
-        video: seconds of pictures in a clip.
-        audio: seconds of sound.
-    """
-    seen, heard = video_span(instances, row), audio_span(instances, row)
-    has_video = instances.has_video[row]
-    low = np.where(has_video, seen[0], heard[0])
-    length = np.where(has_video, seen[1] - seen[0] - video, heard[1] - heard[0] - audio)
-    return low, np.maximum(0.0, length)
 
 
 def _random_start(
@@ -196,24 +114,12 @@ def _random_start(
     audio: AudioConfig,
 ) -> Floats:
     """Where a view begins: anywhere, or near what all views of a sample share."""
-    low, room = _room(instances, row, video.duration, audio.stretch[1])
+    low, room = room_for(instances, row, video.duration, audio.stretch[1])
     if video.jitter is None:
         return low + room * random.uniform(seed, "start", index, view)
     shared = room * random.uniform(seed, "start", index, 0)
     shift = video.jitter * (2 * random.uniform(seed, "video-jitter", index, view) - 1)
     return low + np.clip(shared + shift, 0.0, room)
-
-
-def _audio_start(instances: Instances, row: Ints, wanted: Floats, seconds: float) -> Floats:
-    """``wanted``, moved as little as needed for the sound to lie within the instance."""
-    low, high = audio_span(instances, row)
-    return np.clip(wanted, low, np.maximum(low, high - seconds))
-
-
-def audio_span(instances: Instances, row: Ints) -> tuple[Floats, Floats]:
-    """First and last times ``(B,)`` of the sound within the instances."""
-    low = np.maximum(instances.start[row], instances.audio_start[row])
-    return low, np.minimum(instances.end[row], instances.audio_end[row])
 
 
 def _random_boxes(
@@ -269,35 +175,3 @@ def _boxes_by_area(
     x = np.where(fitting, draw("crop-x")[pick], 0.5) * (1 - across)
     y = np.where(fitting, draw("crop-y")[pick], 0.5) * (1 - down)
     return np.stack([x, y, x + across, y + down], 1)
-
-
-def _picture(video: VideoConfig, start: float, box: Floats, flip: bool) -> VideoRequest:
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    return VideoRequest(
-        start=float(start),
-        fps=video.fps,
-        frames=video.frames,
-        box=(x0, y0, x1, y1),
-        size=(video.size, video.size),
-        flip=flip,
-    )
-
-
-def _sound(audio: AudioConfig, start: float, seconds: float) -> AudioRequest:
-    return AudioRequest(start=float(start), duration=seconds, rate=audio.rate)
-
-
-def _request(
-    instances: Instances,
-    row: int,
-    pictures: Sequence[VideoRequest],
-    sounds: Sequence[AudioRequest],
-) -> ClipRequest:
-    seen, heard = instances.has_video[row], instances.has_audio[row]
-    return ClipRequest(
-        path=instances.path[row],
-        video=tuple(pictures) if seen else (),
-        audio=tuple(sounds) if heard else (),
-        video_stream=int(instances.video_stream[row]) if seen else None,
-        audio_stream=int(instances.audio_stream[row]) if heard else None,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,14 +15,12 @@ from earsight.corpus.clips import ClipSettings
 from earsight.corpus.heartbeat import Heartbeat
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
-from earsight.corpus.sampling import window_request
+from earsight.corpus.requests import window_request, window_starts
 from earsight.corpus.sources import Files, stack
 from earsight.media.types import Clip, MediaError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +59,6 @@ def cut_windows(instances: Instances, *, seconds: float, hop: float) -> Windows:
     row = np.repeat(np.arange(len(instances)), [len(starts) for starts in own])
     start = instances.start[row] + np.concatenate([np.empty(0), *own])
     return Windows(row=row, start=start, seconds=seconds)
-
-
-def window_starts(length: float, seconds: float, hop: float) -> Floats:
-    """Where windows of a stretch begin: every ``hop`` seconds, and the last one at its end.
-
-    Raises:
-        ValueError: a length or a hop is not above 0.
-    """
-    if seconds <= 0 or hop <= 0:
-        raise ValueError("window and hop: must be positive seconds")
-    room = max(0.0, length - seconds)
-    number = np.arange(1 + math.ceil(room / hop - _ROUNDING), dtype=np.float64)
-    return np.asarray(np.minimum(number * hop, room))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,11 @@ EXTRAS: Mapping[str, Extra] = {
         modules=("huggingface_hub",),
         without="nothing goes to the hub or comes from it",
     ),
+    "serve": Extra(
+        packages=("fastapi", "python-multipart", "uvicorn"),
+        modules=("fastapi", "python_multipart", "uvicorn"),
+        without="no web page on an index (earsight serve)",
+    ),
 }
 """Extras for users, by name."""
 

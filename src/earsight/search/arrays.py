@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earsight.config import AudioConfig, VideoConfig
-from earsight.corpus.sampling import EVALUATION_CROP
+from earsight.corpus.requests import EVALUATION_CROP
 
 _RATES = (1000, 384_000)
 

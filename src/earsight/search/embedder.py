@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from earsight.corpus.batch import View
 from earsight.corpus.loose import loose_instances
-from earsight.corpus.windows import window_starts
+from earsight.corpus.requests import window_starts
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.load import Loaded
 from earsight.media.types import Limits, MediaError
@@ -208,14 +208,25 @@ class Embedder:
         return found
 
     @torch.inference_mode()
+    def embed_clips(self, view: View) -> dict[str, Tensor]:
+        """Embed clips that are cut already.
+
+        Args:
+            view: ``video (B, 3, T, size, size)`` uint8, ``audio (B, samples)`` float32, or both, as
+                long and as large as the model's clips.
+
+        Returns:
+            Name of an embedding to ``(B, D)`` of unit length.
+        """
+        self.loaded.encoder.model.eval()
+        on_device = {name: x.to(self.device) for name, x in view.items()}
+        prepared = self.loaded.inputs.prepare(on_device, training=False)
+        return {name: x.cpu() for name, x in embed_view(self.loaded.encoder, prepared).items()}
+
     def _arrays(self, view: View, starts: NDArray[np.float64], seconds: float) -> Embedding:
         (name,) = view
         self._encoder(name)
-        self.loaded.encoder.model.eval()
-        parts: list[dict[str, Tensor]] = []
-        for some in torch.split(view[name], _BATCH):
-            prepared = self.loaded.inputs.prepare({name: some.to(self.device)}, training=False)
-            parts.append({n: x.cpu() for n, x in embed_view(self.loaded.encoder, prepared).items()})
+        parts = [self.embed_clips({name: some}) for some in torch.split(view[name], _BATCH)]
         vectors = {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
         return Embedding(start=starts, end=starts + seconds, vectors=vectors)
 

@@ -26,6 +26,7 @@ class Hit:
     """A window that was found.
 
     Attributes:
+        item: its number in the index.
         path: its file, as in the corpus.
         key: of its instance, hexadecimal.
         start: seconds.
@@ -35,6 +36,7 @@ class Hit:
         audio: similarity of sound, by agreement.
     """
 
+    item: int
     path: str
     key: str
     start: float
@@ -63,7 +65,13 @@ class Comparison:
 
 
 def search(
-    index: Index, query: Embedding, *, by: By | None = None, count: int = 10, spread: bool = True
+    index: Index,
+    query: Embedding,
+    *,
+    by: By | None = None,
+    count: int = 10,
+    spread: bool = True,
+    among: NDArray[np.bool_] | None = None,
 ) -> tuple[By, list[Hit]]:
     """The windows nearest to a query, best first; exact.
 
@@ -76,6 +84,7 @@ def search(
             within the one that it has.
         count: how many, at most.
         spread: of a file only its best window.
+        among: ``(W,)`` windows that may be found; None for all.
 
     Returns:
         How it was compared, and the hits.
@@ -84,8 +93,11 @@ def search(
         ValueError: the query or the index lacks a modality, or the method trains no such space.
     """
     asked = comparison(index, query, by)
-    rows, scores = best(index.file, score(index, asked), count, spread)
-    return asked.by, hits(index, asked, rows, scores)
+    scores = score(index, asked)
+    if among is not None:
+        scores.masked_fill_(~torch.from_numpy(among), -torch.inf)
+    rows, best_scores = best(index.file, scores, count, spread)
+    return asked.by, hits(index, asked, rows, best_scores)
 
 
 def comparison(index: Index, query: Embedding, by: By | None) -> Comparison:
@@ -183,6 +195,7 @@ def hits(index: Index, asked: Comparison, rows: list[int], scores: list[float]) 
         each = {gallery: (index.vectors[gallery][at] @ x).tolist() for x, gallery in asked.pairs}
     return [
         Hit(
+            item=row,
             path=index.paths[index.file[row]],
             key=f"{int(index.key[row]):016x}",
             start=float(index.start[row]),

@@ -1,0 +1,1 @@
+"""A local web page on an index: drop a file, see and hear what is near."""
