@@ -38,6 +38,14 @@ def main(folder: Path) -> None:
         assert "tiny" in run("presets", "ls")
         run("demo", "--short", "-o", "demo")
         assert (Path(place) / "demo" / "run" / "report.html").stat().st_size > 10_000
+        # Whether the page finds its templates and files, which only the server reads.
+        page = (
+            "from importlib import resources; from earsight.serve import app; "
+            "folder = resources.files('earsight.serve'); "
+            "assert all((folder / 'static' / name).is_file() for name in app.ASSETS); "
+            "assert len(list((folder / 'templates').iterdir())) == 6"
+        )
+        subprocess.run([sys.executable, "-c", page], cwd=place, env=environment, check=True)
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in ("LICENSE", "NOTICE", "py.typed"):
         assert any(name.endswith(wanted) for name in names), f"the wheel lacks {wanted}"
