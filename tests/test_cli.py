@@ -59,7 +59,9 @@ def test_version(capsys):
         ["pretrain"],
         ["evaluate"],
         ["compare"],
+        ["report"],
         ["import"],
+        ["doctor"],
         ["demo"],
     ],
 )
