@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from common import Target, arguments, av_digits, finish, median, timed
+from common import DATA, Target, arguments, finish, median, timed
 from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
@@ -34,13 +34,14 @@ from earsight.training.run_folder import create_run, save_encoders
 from earsight.training.setup import blank_inputs
 
 SHARE = 0.9
-ROUNDS = 3
+ROUNDS = 2
 CPU = torch.device("cpu")
 SIZES = {
     "tiny": [],
     "full size": ["video.frames=8", "video.size=112", "video_encoder.width=64"],
 }
 """Settings laid over the preset ``tiny``; the network of the second weighs more than decoding."""
+FILES = {"tiny": 2500, "full size": 256}
 
 _CHILD_SUBREAPER = 36
 
@@ -103,20 +104,18 @@ def core_seconds() -> float:
     return times.children_user + times.children_system
 
 
-def corpora(place: Path, quick: bool) -> tuple[Path, Path]:
-    """Manifests of all files (a part of them, if quick) and of a single one."""
-    whole = av_digits(place)
-    media = Path(str(read(whole).absolutes()[0])).parent
-    one = place / "one.parquet"
-    api.scan([str(next(media.glob("*.mp4")))], one, workers=0)
-    if quick:
-        few = place / "few"
-        few.mkdir()
-        for path in sorted(media.glob("*.mp4"))[:128]:
-            (few / path.name).symlink_to(path)
-        whole = place / "few.parquet"
-        api.scan([str(few)], whole, workers=0)
-    return whole, one
+def corpus_of(place: Path, count: int) -> Path:
+    """The manifest of ``count`` files of av-digits."""
+    media = sorted((DATA / "av-digits").glob("*/*.mp4"))
+    if not media:
+        sys.exit(f"{DATA / 'av-digits'} is missing: nothing measured")
+    folder, manifest = place / f"files-{count}", place / f"files-{count}.parquet"
+    if not folder.exists():
+        folder.mkdir()
+        for number, path in enumerate(media[:count]):
+            (folder / f"{number:05d}.mp4").symlink_to(path.resolve())
+        api.scan([str(folder)], manifest)
+    return manifest
 
 
 def measure(run: Path, corpus: Path, one: Path, place: Path, rounds: int) -> list[dict[str, float]]:
@@ -140,8 +139,9 @@ def main() -> int:
     table = [["", "decode", "encode", "start", "whole", "of all, with the start"]]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        corpus, one = corpora(place, options.quick)
+        one = corpus_of(place, 1)
         for name, settings in SIZES.items():
+            corpus = corpus_of(place, 128 if options.quick else FILES[name])
             config = api.configure("tiny", settings=[f"data.corpus={corpus}", *settings])
             run = make_run(place / name.replace(" ", "-"), config)
             rounds = measure(run, corpus, one, place, 1 if options.quick else ROUNDS)

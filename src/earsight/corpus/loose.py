@@ -11,6 +11,8 @@ from earsight.corpus.keys import key_of
 from earsight.media.probe import probe
 from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
 
+Streams = Sequence[VideoInfo | AudioInfo | None]
+
 
 def loose_instances(paths: Sequence[str | Path], limits: Limits | None = None) -> Instances:
     """Whole files as instances, in the order given; keys are of the paths as they stand.
@@ -22,15 +24,6 @@ def loose_instances(paths: Sequence[str | Path], limits: Limits | None = None) -
     infos = [_probed(text, limits or Limits()) for text in texts]
     stats = [Path(text).stat() for text in texts]
     seen, heard = [one.video for one in infos], [one.audio for one in infos]
-
-    def _facts(
-        streams: Sequence[VideoInfo | AudioInfo | None], name: str, none: float
-    ) -> list[float]:
-        return [none if one is None else getattr(one, name) for one in streams]
-
-    def _ends(streams: Sequence[VideoInfo | AudioInfo | None]) -> np.ndarray:
-        return np.array([0.0 if one is None else one.start + one.duration for one in streams])
-
     return Instances(
         key=np.array([key_of(text) for text in texts], np.uint64),
         path=texts,
@@ -60,9 +53,6 @@ def _probed(path: str, limits: Limits) -> MediaInfo:
         return probe(path, limits)
     except MediaError as error:
         raise MediaError(f"{path} {error}") from error
-
-
-Streams = Sequence[VideoInfo | AudioInfo | None]
 
 
 def _facts(streams: Streams, name: str, none: float) -> list[float]:
