@@ -1,6 +1,7 @@
 """The examination: what is there, what is missing and what that costs, what is bad first."""
 
 import json
+import os
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,13 @@ def test_encoders_do_not_write_to_the_terminal(capfd):
     wanted = [codec for codec in CODECS if codec.encoder in ("libx265", "libsvtav1")]
     assert {check.status for check in codecs.codecs(wanted)} == {"ok"}
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no policies")
+def test_encoders_leave_the_priority_of_the_process():
+    before = os.sched_getscheduler(0)
+    assert {check.status for check in codecs.codecs()} == {"ok"}
+    assert os.sched_getscheduler(0) == before
 
 
 def test_devices_and_disk(tmp_path, monkeypatch):

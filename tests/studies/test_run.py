@@ -71,14 +71,14 @@ class Pretend:
         self.done.append((task, epochs, seed))
         value = 0.1 * epochs + 0.01 * (seed % 5)
 
-        def row(modality, metric, value, chance=None, label=None):
+        def row(modality, metric, value, chance=None, label=None, baseline=None):
             return Row(
                 task=task, modality=modality, label=label, metric=metric, value=value,
-                chance=chance, n=10,
+                chance=chance, baseline=baseline, n=10,
             )  # fmt: skip
 
         if task == "probe":
-            return [row("video", "accuracy", value, 0.1, "shape")]
+            return [row("video", "accuracy", value, 0.1, "shape", baseline=0.05)]
         return [
             row("both", "mean_log_rank", 2.0 + 0.02 * (seed % 2), 2.0),
             row("both", "mean_log_rank_deviation", 0.05),
@@ -224,6 +224,21 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     assert "holds" in text
     assert markdown(figure_table(summary)).count("\n") == 4
     assert len(finding_table(summary)) == 6
+
+
+def test_the_figure_of_the_random_initialisation_and_the_gain_over_it(plan, tmp_path):
+    row = "probe/video/{label}/accuracy"
+    report = [
+        {"name": "{label}", "stage": "probe", "row": row, "untrained": ["few"]},
+        {"name": "{label}, gain", "stage": "probe", "row": row, "gain": True},
+    ]
+    design = parse_design(DESIGN | {"report": report, "claims": []})
+    other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    summary = summarise(other, do_study(other, tmp_path, Pretend()), "digest")
+    few, many, gain, _ = (figure.values for figure in summary.figures)
+    assert few == pytest.approx((0.05, 0.05, 0.05))
+    assert many == pytest.approx((6.02, 6.03, 6.04))
+    assert gain == pytest.approx((5.97, 5.98, 5.99))
 
 
 def test_a_figure_that_is_missing_is_named(plan, tmp_path):

@@ -111,7 +111,7 @@ def _has(name: str, mode: Any) -> bool:
 
 def _encode(codec: Codec) -> io.BytesIO:
     content = io.BytesIO()
-    with _quiet(), av.open(content, "w", format="matroska") as container:
+    with _quiet(), _priority_kept(), av.open(content, "w", format="matroska") as container:
         stream: Any
         frames: Iterator[Any]
         if codec.sound:
@@ -127,6 +127,20 @@ def _encode(codec: Codec) -> io.BytesIO:
             container.mux(stream.encode(frame))
     content.seek(0)
     return content
+
+
+@contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Undo what SVT-AV1 does where it may: the whole process would go before all others, for good."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    process = os.getpid()
+    policy, priority = os.sched_getscheduler(process), os.sched_getparam(process)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(process, policy, priority)
 
 
 @contextmanager

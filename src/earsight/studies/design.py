@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,12 +61,20 @@ class Report:
         stage: the evaluation that brings it.
         row: its name there, such as ``probe/video/digit/accuracy``.
         gain: report its distance from the random initialisation instead.
+        untrained: arms of which the figure of the random initialisation is reported instead.
     """
 
     name: str
     stage: str
     row: str
     gain: bool = False
+    untrained: tuple[str, ...] = ()
+
+    def faults(self, arms: Collection[str]) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        yield from (f"{arm!r} is no arm" for arm in self.untrained if arm not in arms)
+        if self.gain and self.untrained:
+            yield "give one of gain and untrained"
 
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
@@ -167,6 +175,7 @@ class Design:
         for report in self.report:
             if report.stage not in self.stages or self.stages[report.stage].do != "evaluate":
                 yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
+            yield from (f"report {report.name!r}: {fault}" for fault in report.faults(self.arms))
         for claim in self.claims:
             yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())
             for name in filter(None, (claim.report, claim.beyond, claim.than)):
@@ -238,7 +247,7 @@ def expanded(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[str, ...
 def reports(design: Design) -> list[Report]:
     """The reported figures, one per label where they are about labels."""
     return [
-        Report(name=name, stage=report.stage, row=row, gain=report.gain)
+        replace(report, name=name, row=row)
         for report in design.report
         for name, row in expanded((report.name, report.row), design.labels)
     ]

@@ -130,7 +130,7 @@ def _rows(plan: Plan, outcomes: Mapping[str, Outcome], arm: str, stage: str) -> 
 
 def _figure(plan: Plan, outcomes: Mapping[str, Outcome], report: Report, arm: str) -> Figure:
     found = [_row(rows, report) for rows in _rows(plan, outcomes, arm, report.stage)]
-    values = [row.value - _baseline(row, report) if report.gain else row.value for row in found]
+    values = [_value(row, report, arm) for row in found]
     chances = [row.chance for row in found if row.chance is not None]
     whole = len(chances) == len(found) and not report.gain
     return Figure(
@@ -141,6 +141,12 @@ def _figure(plan: Plan, outcomes: Mapping[str, Outcome], report: Report, arm: st
         estimate=estimate(values),
         chance=sum(chances) / len(chances) if whole else None,
     )
+
+
+def _value(row: Row, report: Report, arm: str) -> float:
+    if arm in report.untrained:
+        return _baseline(row, report)
+    return row.value - _baseline(row, report) if report.gain else row.value
 
 
 def _row(rows: Sequence[Row], report: Report) -> Row:
