@@ -65,6 +65,16 @@ def test_a_stopped_index_goes_on_and_is_the_same(finished, films, index, tmp_pat
         api.embed(finished, films, folder, window=1.0, hop=0.25, workers=0)
 
 
+def test_what_is_refused_leaves_the_index_as_it_was(index, finished, films, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(films / "0000.mp4", other / "another.mp4")
+    before = (index / "corpus.parquet").read_bytes()
+    with pytest.raises(ValueError, match="an index with another corpus"):
+        api.embed(finished, other, index, window=1.0, hop=0.5, workers=0)
+    assert (index / "corpus.parquet").read_bytes() == before
+
+
 def test_a_file_finds_itself_first_in_every_way(index, films):
     query = sorted(films.glob("*.mp4"))[3]
     for by in (None, "video-video", "audio-audio"):
@@ -111,6 +121,9 @@ def test_bad_files_are_named_and_the_rest_embedded(finished, films, tmp_path):
 def test_what_cannot_be_searched_is_said(index, films, finished, corpus, small, tmp_path):
     with pytest.raises(ValueError, match="is no index"):
         api.search(tmp_path, films / "0000.mp4")
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            api.search(index, films / "0000.mp4", count=count)
     settings = [*small, f"data.corpus={corpus}", "seed=7"]
     api.pretrain(api.configure("tiny", settings=settings), tmp_path / "other", quiet=True)
     with pytest.raises(ValueError, match="other weights"):

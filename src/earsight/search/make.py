@@ -1,5 +1,7 @@
 """Making an index: every window of a corpus embedded, in parts that survive a stop."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -149,12 +151,16 @@ def make_index(
 
 
 def _corpus(source: str | Path, folder: Path) -> Corpus:
-    """The manifest that ``source`` is, or that of a scan of it, kept in the index."""
+    """The manifest that ``source`` is, or that of a scan of it."""
     if Path(source).suffix == ".parquet":
         return read(Path(source))
-    folder.mkdir(parents=True, exist_ok=True)
-    scan([str(source)], folder / CORPUS, min_duration=0.0)
-    return read(folder / CORPUS)
+    # Apart: an index of something else, which is refused later, keeps its own manifest.
+    with tempfile.TemporaryDirectory() as place:
+        manifest = Path(place) / CORPUS
+        if (folder / CORPUS).is_file():
+            shutil.copy(folder / CORPUS, manifest)  # files that it knows are not read again
+        scan([str(source)], manifest, min_duration=0.0)
+        return read(manifest)
 
 
 def _usable(corpus: Corpus, embedder: WindowEmbedder) -> "np.ndarray[Any, np.dtype[np.bool_]]":

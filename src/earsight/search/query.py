@@ -160,7 +160,12 @@ def best(
 
     Returns:
         The places, and their scores; fewer where no more windows can be compared.
+
+    Raises:
+        ValueError: none are wanted.
     """
+    if count < 1:
+        raise ValueError(f"count: {count} must be at least 1")
     room = min(len(scores), _SPREAD * count if spread else count)
     while True:
         top = scores.topk(room)
