@@ -67,7 +67,8 @@ EXTRAS: Mapping[str, Extra] = {
     "faiss": Extra(
         packages=("faiss-cpu",),
         modules=("faiss",),
-        without="positives are found by exact search alone (no method.search=certified)",
+        without="positives (no method.search=certified) and neighbours beyond a million windows "
+        "are found by exact search alone",
     ),
     "onnx": Extra(
         packages=("onnx", "onnxruntime", "onnxscript"),

@@ -26,8 +26,8 @@ def make_gallery(features: Features, held_out: Instances, spaces: Spaces) -> Gal
         spaces: of the method, which compares pictures with sounds.
     """
     size = len(features.row)
-    step = max(1, size // _QUERIES)
-    places = range(0, size, step)[:_QUERIES]
+    shown = min(size, _QUERIES)
+    places = [number * size // shown for number in range(shown)]
     compared = {f"{modality_of(one)}-{modality_of(other)}" for one, other in spaces}
     directions = [direction for direction in _DIRECTIONS if direction in compared]
     queries = [
