@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import av
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from earsight import api
-from earsight.search.embedder import Embedding
+from earsight.search.embedder import Embedder, Embedding
 from earsight.serve.limits import RefusedError, UploadLimits
 from earsight.serve.plan import read_plan
 from earsight.serve.query import Queries, Query, decoding, embed_upload, plan_for
+
+from .conftest import write_tone
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,31 @@ def test_an_upload_embeds_as_its_file_does(embedder, plan, film):
 def test_many_windows_come_in_batches(embedder, plan, tmp_path):
     write_film(tmp_path / "long.mp4", 200)
     with (tmp_path / "long.mp4").open("rb") as file, decoding(file, plan) as batches:
-        sizes = [len(start) for start, view in batches if set(view) == {"video"}]
+        sizes = [times.shape[1] for times, view in batches if set(view) == {"video"}]
     assert sizes[0] == 32
     assert sum(sizes) == len(embedder.embed(tmp_path / "long.mp4"))
+
+
+def test_an_upload_ends_where_its_file_does(embedder, plan, tmp_path):
+    write_tone(tmp_path / "short.wav", 0.3)
+    with (tmp_path / "short.wav").open("rb") as file:
+        found = embed_upload(file, embedder, plan)
+    assert (len(found), found.start[0]) == (1, 0.0)
+    assert found.end[0] == pytest.approx(0.3, abs=0.01)
+
+
+def test_time_of_embedding_is_not_that_of_decoding(embedder, plan, tmp_path, monkeypatch):
+    real = Embedder.embed_clips
+
+    def slow(self, view):
+        time.sleep(4.0)
+        return real(self, view)
+
+    write_film(tmp_path / "long.mp4", 200)
+    few = replace(plan, modalities=("video",), limits=UploadLimits(decode_seconds=7.0))
+    monkeypatch.setattr(Embedder, "embed_clips", slow)
+    with (tmp_path / "long.mp4").open("rb") as file:
+        assert len(embed_upload(file, embedder, few)) > 32
 
 
 def test_a_plan_survives_its_text(plan):

@@ -47,6 +47,7 @@ ROUTES = [
     "/item/0?{}=1",
     "/?label.shape={}",
     "/?count={}",
+    "/?first={}",
     "/?every={}",
     "/?path={}",
     "/search?query={}",

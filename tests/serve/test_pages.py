@@ -5,9 +5,12 @@ import signal
 from xml.etree import ElementTree
 
 import pytest
+from starlette.datastructures import QueryParams
 
 from earsight import api
 from earsight.search.index import read_index
+from earsight.serve import shown
+from earsight.serve.asking import read_asked
 from earsight.serve.library import open_library
 
 from .conftest import start
@@ -55,6 +58,18 @@ def test_more_are_shown_on_request(server):
     assert len(names(server.ask("/?every=1").text)) > len(names(server.ask("/").text))
 
 
+def test_all_files_can_be_reached(library, monkeypatch):
+    monkeypatch.setattr(shown, "MOST", 4)
+    monkeypatch.setattr(shown, "STEP", 2)
+    seen, address = [], "/?count=2"
+    while address:
+        params = QueryParams(address.partition("?")[2])
+        found = shown.browse(library, read_asked(params, library, {"count", "first"}))
+        seen += [one.file.path for one in found.cards if one.file.path not in seen]
+        address = found.more
+    assert seen == sorted(library.index.paths)
+
+
 @pytest.mark.parametrize(
     "by", ["agreement", "video-video", "audio-audio", "video-audio", "audio-video"]
 )
@@ -80,6 +95,15 @@ def test_a_sound_is_compared_by_what_it_has(server, served):
     assert ways == ["audio-audio", "audio-video"]
     assert names(page)[0] == "tone.wav"
     assert "searched with its sound." in page
+
+
+def test_every_name_that_is_shown_opens(server, served):
+    page = server.upload((served / "videos" / "0003.mp4").read_bytes()).text
+    (query,) = re.findall(r'name="query" value="([^"]+)"', page)
+    page = server.ask(f"/search?query={query}&by=video-audio").text
+    assert "tone.wav" in names(page)
+    for address in re.findall(r'class="name"><a href="([^"]+)"', page):
+        assert server.ask(address.replace("&amp;", "&")).status == 200, address
 
 
 def test_neighbours_of_a_moment_are_in_other_files(server, library):

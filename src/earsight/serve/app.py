@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
 
@@ -101,7 +101,7 @@ def _add_pages(app: FastAPI, desk: Desk) -> None:
 
     @app.api_route("/", methods=READ)
     def home(request: Request) -> Response:
-        asked = read_asked(request.query_params, library, {"every", "count"})
+        asked = read_asked(request.query_params, library, {"every", "count", "first"})
         return desk.page("home.html.j2", asked=asked, path="/", found=browse(library, asked))
 
     @app.api_route("/item/{number}", methods=READ)
@@ -110,13 +110,17 @@ def _add_pages(app: FastAPI, desk: Desk) -> None:
         file = library.file_of(at)
         asked = read_asked(request.query_params, library, {"by", "every", "count"})
         query, path = of_item(library, at), f"/item/{at}"
+        possible = ways(library.index, query.vectors)
+        if asked.by not in possible:
+            # The page that led here compared what this moment lacks, such as pictures of a sound.
+            asked = replace(asked, by=None)
         return desk.page(
             "item.html.j2",
             asked=asked,
             path=path,
             card=card(library, at),
             moments=moments(library, at),
-            ways=ways(library.index, query.vectors),
+            ways=possible,
             found=nearest(library, query, asked, path, without=file.number),
         )
 

@@ -34,6 +34,7 @@ class Asked:
         labels: those that must hold, by name.
         every: every moment of a file, not only the best.
         count: how many, at most.
+        first: how many are left out before these.
         query: name of an upload; empty for none.
     """
 
@@ -41,6 +42,7 @@ class Asked:
     labels: Mapping[str, str] = field(default_factory=dict)
     every: bool = False
     count: int = STEP
+    first: int = 0
     query: str = ""
 
     def address(self, path: str, **changes: object) -> str:
@@ -52,6 +54,7 @@ class Asked:
             **{LABEL + name: value for name, value in changed.labels.items()},
             "every": "1" if changed.every else "",
             "count": "" if changed.count == STEP else str(changed.count),
+            "first": str(changed.first) if changed.first else "",
         }
         text = urlencode({name: value for name, value in given.items() if value})
         return f"{path}?{text}" if text else path
@@ -109,6 +112,7 @@ def read_asked(params: QueryParams, library: Library, known: Collection[str]) ->
         labels=labels,
         every="every" in found,
         count=_count(found.get("count", str(STEP))),
+        first=_first(found.get("first", "0")),
         query=found.get("query", ""),
     )
 
@@ -116,4 +120,10 @@ def read_asked(params: QueryParams, library: Library, known: Collection[str]) ->
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 0 < int(text) <= MOST):
         raise RefusedError(400, f"count: must be from 1 to {MOST}.")
+    return int(text)
+
+
+def _first(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise RefusedError(400, "first: must be a number.")
     return int(text)

@@ -60,12 +60,14 @@ def pieces(plan: Plan) -> Iterator[Piece]:
     names = [name for name in plan.modalities if there[name]]
     if not names:
         raise MediaError(f"has no {' and no '.join(plan.modalities)}, which these encoders take")
-    starts = window_starts(float(instances.end[0]), plan.seconds, plan.seconds)
+    end = float(instances.end[0])
+    starts = window_starts(end, plan.seconds, plan.seconds)
     for first in range(0, len(starts), BATCH):
         some = starts[first : first + BATCH]
         clip = decode(_request(instances, some, plan, names), limits)
         arrays = [_stacked(clip, name) for name in names]
-        yield {"start": some.tolist(), "modalities": names}, arrays
+        ends = np.minimum(some + plan.seconds, end).tolist()
+        yield {"start": some.tolist(), "stop": ends, "modalities": names}, arrays
 
 
 def _request(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,21 +97,24 @@ def embed_upload(file: IO[bytes], embedder: Embedder, plan: Plan) -> Embedding:
     Raises:
         RefusedError: it is no media, or costs more than it may.
     """
-    starts: list[NDArray[np.float64]] = []
+    times: list[NDArray[np.float64]] = []
     parts: list[View] = []
     with decoding(file, plan) as batches:
         for some, view in batches:
-            starts.append(some)
+            times.append(some)
             with _EMBEDDING:  # one at a time: torch uses all cores for each
                 parts.append(embedder.embed_clips(view))
-    start = np.concatenate(starts)
+    start, end = np.concatenate(times, axis=1)
     vectors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Embedding(start=start, end=start + plan.seconds, vectors=vectors)
+    return Embedding(start=start, end=end, vectors=vectors)
 
 
 @contextmanager
 def decoding(file: IO[bytes], plan: Plan) -> Iterator[Iterator[tuple[NDArray[np.float64], View]]]:
-    """Starts and clips of an upload's windows, in batches; the process ends with the context."""
+    """Times ``(2, B)`` (starts and ends) and clips of an upload's windows, in batches.
+
+    The process ends with the context.
+    """
     limits = plan.limits
     process = subprocess.Popen(
         # -P: nothing is imported from where the server was started.
@@ -119,57 +123,89 @@ def decoding(file: IO[bytes], plan: Plan) -> Iterator[Iterator[tuple[NDArray[np.
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the server
     )
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(limits.decode_seconds, stop)
-    timer.start()
+    clock = _Clock(process, limits.decode_seconds)
     try:
         assert process.stdout is not None
-        yield _batches(process.stdout, process, plan, late)
+        yield _batches(process.stdout, process, plan, clock)
     finally:
-        timer.cancel()
         process.kill()
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
 
 
+class _Clock:
+    """Kills a process that is waited for longer than this in all.
+
+    It stands while the server computes: an upload is not late because others are embedded.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+        self.late = False
+        self._process = process
+        self._left = seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Waiting for the process."""
+        began = time.monotonic()
+        timer = threading.Timer(self._left, self._stop)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._left = max(0.0, self._left - (time.monotonic() - began))
+
+    def _stop(self) -> None:
+        self.late = True
+        self._process.kill()
+
+
+Decoded = tuple[NDArray[np.float64], View]
+
+
 def _batches(
-    out: IO[bytes], process: "subprocess.Popen[bytes]", plan: Plan, late: threading.Event
-) -> Iterator[tuple[NDArray[np.float64], View]]:
+    out: IO[bytes], process: "subprocess.Popen[bytes]", plan: Plan, clock: _Clock
+) -> Iterator[Decoded]:
     while True:
-        line = out.readline(_LINE)
-        if not line.endswith(b"\n"):
-            raise RefusedError(422, _why_ended(process, plan.limits, late))
-        said: dict[str, Any] = json.loads(line)
-        if "end" in said:
+        with clock.running():
+            found = _batch(out, process, plan, clock)
+        if found is None:
             return
-        if "refused" in said:
-            status = 415 if "not a media file" in said["refused"] else 422
-            raise RefusedError(status, f"The file {said['refused']}.")
-        start = np.array(said["start"], np.float64)
-        assert 0 < len(start) <= BATCH
-        view: View = {}
-        for name in said["modalities"]:
-            shape = plan.shape(name, len(start))
-            size = int(np.prod(shape)) * np.dtype(_TYPES[name]).itemsize
-            content = out.read(size)
-            if len(content) < size:
-                raise RefusedError(422, _why_ended(process, plan.limits, late))
-            x = torch.from_numpy(np.frombuffer(bytearray(content), _TYPES[name]).reshape(shape))
-            view[name] = x.permute(0, 4, 1, 2, 3) if name == "video" else x
-        yield start, view
+        yield found
 
 
-def _why_ended(
-    process: "subprocess.Popen[bytes]", limits: UploadLimits, late: threading.Event
-) -> str:
+def _batch(
+    out: IO[bytes], process: "subprocess.Popen[bytes]", plan: Plan, clock: _Clock
+) -> Decoded | None:
+    """The next batch; None after the last."""
+    line = out.readline(_LINE)
+    if not line.endswith(b"\n"):
+        raise RefusedError(422, _why_ended(process, plan.limits, clock))
+    said: dict[str, Any] = json.loads(line)
+    if "end" in said:
+        return None
+    if "refused" in said:
+        status = 415 if "not a media file" in said["refused"] else 422
+        raise RefusedError(status, f"The file {said['refused']}.")
+    times = np.array([said["start"], said["stop"]], np.float64)
+    assert 0 < times.shape[1] <= BATCH
+    view: View = {}
+    for name in said["modalities"]:
+        shape = plan.shape(name, times.shape[1])
+        size = int(np.prod(shape)) * np.dtype(_TYPES[name]).itemsize
+        content = out.read(size)
+        if len(content) < size:
+            raise RefusedError(422, _why_ended(process, plan.limits, clock))
+        x = torch.from_numpy(np.frombuffer(bytearray(content), _TYPES[name]).reshape(shape))
+        view[name] = x.permute(0, 4, 1, 2, 3) if name == "video" else x
+    return times, view
+
+
+def _why_ended(process: "subprocess.Popen[bytes]", limits: UploadLimits, clock: _Clock) -> str:
     code = process.wait()
-    if late.is_set():
+    if clock.late:
         return f"The file takes longer to decode than the limit of {limits.decode_seconds:g} s."
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"The file takes more than {limits.decode_cpu} s of computing to decode."

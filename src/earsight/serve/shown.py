@@ -92,17 +92,20 @@ def browse(library: Library, asked: Asked) -> Found:
     """The files in the order of their paths, each by its first moment that is wanted."""
     mask = library.having(asked.labels)
     items: list[int] = []
+    end = asked.first + asked.count
     for number in library.order.tolist():
         own = library.files[number].items
         own = own[mask[own]]
         items += own.tolist() if asked.every else own[:1].tolist()
-        if len(items) > asked.count:
+        if len(items) > end:
             break
-    cards = [card(library, item) for item in items[: asked.count]]
+    cards = [card(library, item) for item in items[asked.first : end]]
     return Found(
         title="All moments" if asked.every else "All files",
         cards=cards,
-        more=_more("/", asked, len(items) > asked.count),
+        # Beyond the most of a page, the next begins.
+        more=_more("/", asked, len(items) > end)
+        or (asked.address("/", count=STEP, first=end) if len(items) > end else ""),
     )
 
 
