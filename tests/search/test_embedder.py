@@ -242,3 +242,9 @@ def test_parts_embed_as_the_whole(embedder, films):
         assert found.row.tolist() == (alone.row + rows.start).tolist()
         for name, x in alone.vectors.items():
             assert torch.equal(found.vectors[name], x)
+
+
+def test_the_last_window_ends_where_the_sound_does(finished):
+    embedder = api.load(finished, device="cpu")
+    found = embedder.embed_audio(np.zeros(int(2.5 * 8000), np.float32), rate=8000, window=1.0)
+    assert found.end == pytest.approx([1.0, 2.0, 2.5])

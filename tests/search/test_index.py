@@ -147,3 +147,11 @@ def test_the_commands_tell_and_give_json(finished, films, tmp_path, capsys):
     tree = json.loads(capsys.readouterr().out)
     assert tree["hits"][0]["path"] == "0002.mp4"
     assert read_about(folder).seconds == 1.0
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 1}', "[]"])
+def test_a_damaged_index_is_named(index, tmp_path, text):
+    shutil.copytree(index, tmp_path / "index")
+    (tmp_path / "index" / "index.json").write_text(text)
+    with pytest.raises(ValueError, match=r"index\.json: is damaged"):
+        api.search(tmp_path / "index", query=index)

@@ -131,7 +131,7 @@ def _encode(codec: Codec) -> io.BytesIO:
 
 @contextmanager
 def _priority_kept() -> Iterator[None]:
-    """Undo what SVT-AV1 does where it may: the whole process would go before all others, for good."""
+    """SVT-AV1, where it may, has the whole process go before all others, for good: undo that."""
     if not hasattr(os, "sched_getscheduler"):
         yield
         return

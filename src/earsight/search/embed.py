@@ -154,7 +154,7 @@ class WindowEmbedder:
             pin=self.device.type == "cuda",
         )
         for span, count in planned:
-            yield self._part(clips.windows, span, islice(stream, count))
+            yield self._part(clips.windows, span, islice(stream, count), instances.end)
 
     def plan(
         self, instances: Instances, parts: Sequence[range]
@@ -200,8 +200,10 @@ class WindowEmbedder:
         }
         return [(wanted[names], mask) for names, mask in kinds.items() if wanted[names]]
 
-    def _part(self, windows: Windows, span: slice, batches: Iterator[Batch]) -> Embedded:
-        """The windows of a part, from its batches."""
+    def _part(
+        self, windows: Windows, span: slice, batches: Iterator[Batch], ends: NDArray[np.float64]
+    ) -> Embedded:
+        """The windows of a part, from its batches; the last ends with its instance."""
         vectors: dict[str, Tensor] = {}
         failures: dict[str, Failure] = {}
         for batch in batches:
@@ -212,11 +214,11 @@ class WindowEmbedder:
                 if name not in vectors:
                     vectors[name] = torch.full((span.stop - span.start, x.shape[1]), torch.nan)
                 vectors[name][batch.row - span.start] = x
-        start = windows.start[span]
+        row, start = windows.row[span], windows.start[span]
         return Embedded(
-            row=windows.row[span],
+            row=row,
             start=start,
-            end=start + windows.seconds,
+            end=np.minimum(start + windows.seconds, np.maximum(ends[row], start)),
             vectors=vectors,
             failures=tuple(failures.values()),
         )

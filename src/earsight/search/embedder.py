@@ -148,9 +148,10 @@ class Embedder:
         if fps is None or fps <= 0:
             raise ValueError("fps: give how many pictures a second has, such as fps=25")
         config = self.loaded.config.video
-        seconds, starts = _windows(len(source) / fps, window, hop, config.duration)
+        length = len(source) / fps
+        seconds, starts = _windows(length, window, hop, config.duration)
         clips = video_clips(source, fps, starts, seconds, config)
-        return self._arrays({"video": clips}, starts, seconds)
+        return self._arrays({"video": clips}, starts, np.minimum(starts + seconds, length))
 
     def embed_audio(
         self,
@@ -170,9 +171,10 @@ class Embedder:
         if rate is None or rate <= 0:
             raise ValueError("rate: give the samples a second, such as rate=44100")
         config = self.loaded.config.audio
-        seconds, starts = _windows(source.shape[-1] / rate, window, hop, config.duration)
+        length = source.shape[-1] / rate
+        seconds, starts = _windows(length, window, hop, config.duration)
         clips = audio_clips(source, rate, starts, seconds, config)
-        return self._arrays({"audio": clips}, starts, seconds)
+        return self._arrays({"audio": clips}, starts, np.minimum(starts + seconds, length))
 
     def similarity(
         self,
@@ -223,12 +225,14 @@ class Embedder:
         prepared = self.loaded.inputs.prepare(on_device, training=False)
         return {name: x.cpu() for name, x in embed_view(self.loaded.encoder, prepared).items()}
 
-    def _arrays(self, view: View, starts: NDArray[np.float64], seconds: float) -> Embedding:
+    def _arrays(
+        self, view: View, starts: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> Embedding:
         (name,) = view
         self._encoder(name)
         parts = [self.embed_clips({name: some}) for some in torch.split(view[name], _BATCH)]
         vectors = {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
-        return Embedding(start=starts, end=starts + seconds, vectors=vectors)
+        return Embedding(start=starts, end=ends, vectors=vectors)
 
 
 def _windows(

@@ -95,7 +95,9 @@ def check_folder(folder: Path) -> None:
         ValueError: it holds something else than an index, or a part of one.
     """
     known = {ABOUT, CORPUS, PARTS, CELLS}
-    if folder.exists() and any(one.name not in known for one in folder.iterdir()):
+    # A hidden file is what a system or a write that was cut off has left.
+    names = [one.name for one in folder.iterdir()] if folder.exists() else []
+    if any(name not in known and not name.startswith(".") for name in names):
         raise ValueError(f"{folder} holds other things; choose another folder")
 
 
@@ -123,16 +125,21 @@ def read_about(folder: Path) -> About:
     """What an index was made with.
 
     Raises:
-        ValueError: it is none, or of another schema.
+        ValueError: it is none, of another schema, or damaged; the message names the file.
     """
     path = folder / ABOUT
     if not path.is_file():
         raise ValueError(f"{folder} is no index (it has no {ABOUT}); make one by `earsight embed`")
-    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if tree.pop("schema", None) != SCHEMA:
-        raise ValueError(f"{path}: has another schema than {SCHEMA}; embed again")
-    spaces = tuple((str(one), str(other)) for one, other in tree.pop("spaces"))
-    return About(**tree | {"notices": tuple(tree["notices"])}, spaces=spaces)
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if tree.pop("schema", None) == SCHEMA:
+            spaces = tuple((str(one), str(other)) for one, other in tree.pop("spaces"))
+            return About(**tree | {"notices": tuple(tree["notices"])}, spaces=spaces)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: is damaged ({error}); embed again, into another folder"
+        ) from error
+    raise ValueError(f"{path}: has another schema than {SCHEMA}; embed again")
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -202,9 +209,7 @@ def _table(
             "key": pa.array(instances.key[row]),
             "path": pa.array([paths[at] for at in row], pa.string()),
             "start": pa.array(found.start[known]),
-            "end": pa.array(
-                np.minimum(found.end[known], np.maximum(instances.end[row], found.start[known]))
-            ),
+            "end": pa.array(found.end[known]),
             "modality": pa.array([name] * len(known), pa.string()),
             "vector": pa.ListArray.from_arrays(offsets, flat),
             "model": pa.array([model] * len(known), pa.string()),

@@ -99,6 +99,8 @@ def browse(library: Library, asked: Asked) -> Found:
         items += own.tolist() if asked.every else own[:1].tolist()
         if len(items) > end:
             break
+    if asked.first and asked.first >= len(items):
+        raise RefusedError(404, "There is nothing beyond the last of these.")
     cards = [card(library, item) for item in items[asked.first : end]]
     return Found(
         title="All moments" if asked.every else "All files",
