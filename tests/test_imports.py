@@ -27,7 +27,16 @@ ORDER = [
     "demo",
     "cli",
 ]
-ANYWHERE = {"config", "random", "version", "errors", "terminal", "presets", "processor"}
+ANYWHERE = {
+    "config",
+    "random",
+    "version",
+    "errors",
+    "terminal",
+    "presets",
+    "processor",
+    "templates",
+}
 # Scoring and choosing are neighbours: neither may know the other.
 APART = [("objectives", "selection")]
 

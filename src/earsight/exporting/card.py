@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import SPREAD, Row, format_value, is_block
@@ -15,6 +15,7 @@ from earsight.exporting.subject import WEIGHTS, Subject
 from earsight.report.history import read_history
 from earsight.report.run import read_run
 from earsight.report.words import say
+from earsight.templates import strict_templates
 from earsight.training.terms import UNKNOWN
 from earsight.version import __version__
 
@@ -119,13 +120,8 @@ def plain(value: object) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("earsight.exporting"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    environment = strict_templates(
+        "earsight.exporting", autoescape=False, keep_trailing_newline=True
     )
     environment.filters.update(plain=plain, say=say, stem=lambda path: Path(path).stem)
     environment.globals.update(format_value=format_value)

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from earsight.evaluation.rows import LOWER_IS_BETTER, format_value, is_share
 from earsight.report.words import say
+from earsight.templates import strict_templates
 
 SCRIPT = """
 document.querySelectorAll("[data-same-as]").forEach(function (player) {
@@ -24,13 +25,7 @@ document.addEventListener("play", function (event) {
 
 def environment() -> Environment:
     """The templates: strict, and escaping whatever they are given."""
-    environment = Environment(
-        loader=PackageLoader("earsight.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = strict_templates("earsight.report")
     environment.filters["say"] = say
     environment.globals.update(
         format_value=format_value, is_share=is_share, lower_is_better=LOWER_IS_BETTER

@@ -10,7 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp
@@ -24,6 +24,7 @@ from earsight.serve.pictures import picture
 from earsight.serve.query import Queries, Query, embed_upload, plan_for
 from earsight.serve.shown import browse, card, clock, moments, nearest, of_item
 from earsight.serve.upload import FIELD, Door
+from earsight.templates import strict_templates
 from earsight.version import __version__
 
 READ = ["GET", "HEAD"]
@@ -215,13 +216,7 @@ def _number(text: str) -> int:
 
 
 def _templates(library: Library, limits: UploadLimits) -> Environment:
-    templates = Environment(
-        loader=PackageLoader("earsight.serve"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = strict_templates("earsight.serve")
     templates.filters["clock"] = clock
     templates.globals.update(
         field=FIELD,
