@@ -1,0 +1,102 @@
+"""The command line: each command is one call into the library, imported only when it runs."""
+
+import os
+import sys
+from typing import Annotated
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, subcommand
+
+from earsight.cli.corpora import Corpus, Scan
+from earsight.cli.find import Embed, Search, Serve
+from earsight.cli.learn import Import, Pretrain
+from earsight.cli.measure import Compare, Evaluate
+from earsight.cli.settings import PresetsDiff, PresetsList, PresetsShow
+from earsight.cli.share import Export, Report
+from earsight.cli.show import FAILED, USAGE, Command
+from earsight.cli.whole import Demo, Doctor, Study
+from earsight.version import __version__
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; exits with the documented code."""
+    # Threads that spin while they wait take the cores from the workers that decode for them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # With several processes, torch warns of a choice that is made on purpose.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in (["--version"], ["-V"]):
+        print(f"earsight {__version__}")
+        return
+    sys.exit(guarded(parse(given)))
+
+
+def parse(given: list[str]) -> Command:
+    """The command asked for; usage errors and --help leave from here."""
+    presets = Annotated[
+        Annotated[PresetsList, subcommand("ls")]
+        | Annotated[PresetsShow, subcommand("show")]
+        | Annotated[PresetsDiff, subcommand("diff")],
+        subcommand("presets", description="Named settings: list, show or compare them."),
+    ]
+    commands = (
+        Annotated[Scan, subcommand("scan")]
+        | Annotated[Corpus, subcommand("corpus")]
+        | presets
+        | Annotated[Pretrain, subcommand("pretrain")]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Compare, subcommand("compare")]
+        | Annotated[Report, subcommand("report")]
+        | Annotated[Embed, subcommand("embed")]
+        | Annotated[Search, subcommand("search")]
+        | Annotated[Serve, subcommand("serve")]
+        | Annotated[Import, subcommand("import")]
+        | Annotated[Export, subcommand("export")]
+        | Annotated[Study, subcommand("study")]
+        | Annotated[Doctor, subcommand("doctor")]
+        | Annotated[Demo, subcommand("demo")]
+    )
+    description = "Learn video and audio encoders from unlabelled videos, and put them to use."
+    command: Command = tyro.cli(
+        commands,
+        args=given,
+        prog="earsight",
+        description=description,
+        config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+    )
+    return command
+
+
+def guarded(command: Command) -> int:
+    """Run a command; a mistake or a failure is one clear sentence, not a traceback.
+
+    Of several processes that fail alike, one says it.
+    """
+    from earsight.errors import SaidElsewhereError
+
+    try:
+        return command.run()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        if not isinstance(error, SaidElsewhereError):
+            print(f"earsight: {error}", file=sys.stderr)
+        return code
+
+
+def exit_code(error: Exception) -> int | None:
+    """The code of an error that its message explains; None where the traceback is needed."""
+    from earsight.errors import RunError, SaidElsewhereError, StoppedError
+
+    if isinstance(error, SaidElsewhereError):
+        return exit_code(error.error)
+    if isinstance(error, StoppedError):
+        return 128 + error.signal
+    if isinstance(error, RunError):
+        return FAILED
+    return USAGE if isinstance(error, ValueError | OSError) else None

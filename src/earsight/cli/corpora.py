@@ -1,0 +1,118 @@
+"""Commands that make a corpus: of files, or of recordings."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from earsight.cli.show import emit, progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """Find videos, read what they hold, and write the manifest that everything else works on.
+
+    Example: earsight scan ~/videos -o corpus.parquet --segment 10s
+    """
+
+    sources: Positional[tuple[str, ...]] = ()
+    """Folders or files; NAME=FOLDER keeps several sources apart."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The manifest to write; if it exists, only what has changed is read again."""
+    layout: str | None = None
+    """A known data set, whose official lists bring labels and splits: kinetics-400, kinetics-700,
+    kinetics-sound, audioset, ucf-101, hmdb-51, esc-50, esc-10, dcase-2014, vggsound."""
+    root: Path | None = None
+    """Folder of that data set, with its lists and what was downloaded of its media."""
+    classes: Path | None = None
+    """kinetics-sound: a file of classes, one a line (default: 31)."""
+    draw: int | None = None
+    """audioset: training segments to draw at random (default: all)."""
+    seed: int | None = None
+    """audioset: of that draw (default: 0)."""
+    ancestors: bool = False
+    """audioset: label segments with the classes above theirs too, by ontology.json."""
+    segment: str | None = None
+    """Cut files longer than two segments, such as 10s."""
+    labels: Path | None = None
+    """A CSV with a column path and one column per label."""
+    group_by: str | None = None
+    """Label column whose values must not stand on both sides of a split (default: the file)."""
+    min_duration: float = 1.0
+    """Seconds below which a clip is too short."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    deep: bool = False
+    """Decode everything, to find files damaged in the middle."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Scan."""
+        from earsight import api
+        from earsight.corpus.layouts import LayoutOptions
+        from earsight.corpus.scan_report import format_report
+
+        options = LayoutOptions(
+            classes=self.classes, draw=self.draw, seed=self.seed, ancestors=self.ancestors
+        )
+        with progress("scanning") as show:
+            report = api.scan(
+                self.sources,
+                self.output,
+                segment=self.segment,
+                layout=self.layout,
+                root=self.root,
+                layout_options=options,
+                labels=self.labels,
+                group_by=self.group_by,
+                min_duration=self.min_duration,
+                workers=self.workers,
+                deep=self.deep,
+                progress=lambda step, done, of: show(done, of),
+            )
+        emit(self.json, asdict(report), format_report(report))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Render a corpus from recordings: av-digits, in which handwritten digits move and are spoken.
+
+    Example: earsight corpus av-digits --recordings free-spoken-digit-dataset -o av-digits
+    """
+
+    name: Positional[Literal["av-digits"]]
+    """Which corpus."""
+    recordings: Path
+    """Folder of the Free Spoken Digit Dataset, or its folder of recordings."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The folder to make."""
+    clips: int = 2000
+    """Clips to train on."""
+    held_out: int = 500
+    """Clips to test on."""
+    seed: int = 0
+    """Of everything drawn."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Render."""
+        from earsight import api
+
+        with progress("rendering") as show:
+            made = api.av_digits(
+                self.recordings,
+                self.output,
+                clips=self.clips,
+                held_out=self.held_out,
+                seed=self.seed,
+                workers=self.workers,
+                progress=show,
+            )
+        emit(self.json, made.as_dict(), str(made))
+        return 0

@@ -1,0 +1,94 @@
+"""Commands that make a run: by training, or of published weights."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from earsight.cli.show import Settings, emit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Learn encoders from the clips of a corpus.
+
+    Example: earsight pretrain --preset tiny --corpus corpus.parquet -o runs/first train.epochs=50
+    """
+
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The run folder to make (or, with --resume, to go on with)."""
+    preset: str | None = None
+    """Settings to start from; see `earsight presets ls`."""
+    config: Path | None = None
+    """A YAML file laid over the preset."""
+    corpus: Path | None = None
+    """The manifest that `earsight scan` wrote."""
+    start: Annotated[Path | None, arg(name="from")] = None
+    """A run whose weights, and memory if the method keeps one, to start from (start_epoch=200
+    takes a checkpoint that it kept)."""
+    resume: bool = False
+    """Go on with the run from its last checkpoint, with the settings it has."""
+    dry_run: bool = False
+    """Build everything, try one made-up and one real micro-batch, and estimate memory and time."""
+    settings: Settings = ()
+    """Settings to change: section.name=value."""
+    json: bool = False
+    """Print the result for machines, and no progress."""
+
+    def run(self) -> int:
+        """Train."""
+        from earsight import api
+
+        config = api.run_config(
+            self.output,
+            preset=self.preset,
+            config=self.config,
+            corpus=self.corpus,
+            start=self.start,
+            settings=self.settings,
+            resume=self.resume,
+        )
+        if self.dry_run:
+            estimate = api.dry_run(config)
+            emit(self.json, estimate.as_dict(), str(estimate))
+            return 0
+        figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
+        if int(os.environ.get("RANK", "0")):
+            return 0  # the first of several processes says it
+        emit(self.json, {"run": str(self.output), **figures}, f"the run is in {self.output}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Make a run of published weights, to evaluate and use as any other.
+
+    Example: earsight import avid AVID-CMA_Audioset.pth.tar -o runs/published --audio-stats s.npz
+    """
+
+    layout: Positional[Literal["avid"]]
+    """Whose: avid, a released AVID or AVID-CMA checkpoint."""
+    file: Positional[Path]
+    """The checkpoint."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The run folder to make."""
+    settings: Settings = ()
+    """What the file does not tell: video.frames=16, audio_encoder.strides=[1,2,2,1]."""
+    audio_stats: Path | None = None
+    """Statistics of the spectrograms: an .npz with mean and std, one value per band each."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Import."""
+        from earsight import api
+        from earsight.training.importing import describe
+
+        origin = api.import_avid(
+            self.file, self.output, audio_stats=self.audio_stats, settings=self.settings
+        )
+        tree = {"run": str(self.output), **origin.as_dict()}
+        emit(self.json, tree, f"{describe(origin)}\n\nthe run is in {self.output}", run=self.output)
+        return 0
