@@ -1,0 +1,88 @@
+"""Scan media, render a corpus."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from earsight.corpus.av_digits import AvDigits, render_av_digits
+from earsight.corpus.layouts import LayoutOptions, read_layout
+from earsight.corpus.scan import ScanReport
+from earsight.corpus.scan import scan as scan_media
+
+
+def scan(
+    sources: Sequence[str],
+    output: Path,
+    *,
+    segment: str | float | None = None,
+    layout: str | None = None,
+    root: Path | None = None,
+    layout_options: LayoutOptions | None = None,
+    **options: Any,
+) -> ScanReport:
+    """Scan media into a manifest; see :func:`earsight.corpus.scan.scan`.
+
+    Args:
+        sources: folders or files, each perhaps ``name=PATH``; none with a layout.
+        output: the manifest.
+        segment: seconds, or text such as ``10s``.
+        layout: a known data set, which brings labels and official splits.
+        root: folder of its lists and media.
+        layout_options: what some layouts can be told.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: a source or an option cannot be used, or nothing was found.
+    """
+    if layout is None or root is None or sources:
+        _check_sources(sources, layout, root, layout_options)
+        return scan_media(sources, output, segment=seconds_of(segment), **options)
+    listing = read_layout(layout, root, layout_options)
+    return scan_media([str(root)], output, segment=seconds_of(segment), listing=listing, **options)
+
+
+def _check_sources(
+    sources: Sequence[str], layout: str | None, root: Path | None, given: LayoutOptions | None
+) -> None:
+    """Either sources alone, or a layout and its root."""
+    if layout is None and root is None and sources:
+        if given not in {None, LayoutOptions()}:
+            raise ValueError("classes, draw, seed and ancestors have no effect without a layout")
+        return
+    if layout is None and root is None:
+        raise ValueError("nothing to scan; give folders, or a layout and its root")
+    if sources:
+        raise ValueError(
+            f"give either sources ({sources[0]}, …) or a layout and its root, not both"
+        )
+    missing, other = ("root", "layout") if root is None else ("layout", "root")
+    raise ValueError(f"{missing}: is missing; a {other} has an effect only together with one")
+
+
+def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:
+    """Render the corpus av-digits; see :func:`earsight.corpus.av_digits.render_av_digits`.
+
+    Args:
+        recordings: folder of the Free Spoken Digit Dataset.
+        output: the folder to make.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: the folder holds something already, or there are no or too few recordings.
+    """
+    return render_av_digits(recordings, output, **options)
+
+
+def seconds_of(text: str | float | None) -> float | None:
+    """Seconds of ``10s``, ``500ms``, ``2m`` or a plain number.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text is None or isinstance(text, float | int):
+        return text
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|)\s*", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration; write 10s, 500ms or 2m")
+    return float(found[1]) * {"ms": 0.001, "m": 60.0}.get(found[2], 1.0)
