@@ -18,7 +18,7 @@ from earsight.exporting.graphs import write_onnx, write_torch
 from earsight.exporting.networks import Graph, Network
 from earsight.exporting.raw import Waveform
 from earsight.exporting.subject import open_subject
-from earsight.training.origin import Origin, read_origin, write_origin
+from earsight.training.origin import Origin, notices, read_origin, write_origin
 from earsight.training.run_folder import read_config
 from earsight.transforms.audio import Spectrogram
 
@@ -301,6 +301,14 @@ def test_imported_weights_keep_their_terms(finished, tmp_path):
     assert api.load_run(tmp_path / "out", CPU).origin.file == "AVID.pth.tar"
     with safe_open(tmp_path / "out" / "encoders.safetensors", framework="pt") as file:
         assert "CC BY-NC 4.0" in file.metadata()["licence"]
+
+
+def test_a_single_file_says_what_must_be_said(finished, tmp_path):
+    alone = tmp_path / "one.safetensors"
+    api.export(imported(tmp_path / "run", finished), alone)
+    said = notices(tmp_path / "run")
+    assert "imported from AVID.pth.tar, epoch 3" in said[0]
+    assert notices(alone) == api.load_run(alone, CPU).notices == said
 
 
 def test_so_does_what_was_trained_from_them(finished, tmp_path):

@@ -9,9 +9,12 @@ from starlette.datastructures import QueryParams
 
 from earsight import api
 from earsight.search.index import read_index
+from earsight.serve import library as library_of
 from earsight.serve import shown
+from earsight.serve.app import page_templates
 from earsight.serve.asking import read_asked
 from earsight.serve.library import open_library
+from earsight.serve.limits import UploadLimits
 
 from .conftest import start
 
@@ -47,6 +50,24 @@ def test_labels_filter_and_several_may_hold(server, library):
     }
     assert set(both) == expected
     assert "Nothing has these labels" in server.ask("/?label.sound=a&label.shape=none").text
+
+
+def test_long_labels_are_typed_not_listed(library, monkeypatch):
+    """A page of every file's own value would be as long as the corpus."""
+
+    def page(address):
+        asked = read_asked(QueryParams(address), library, set())
+        templates = page_templates(library, UploadLimits())
+        home = templates.get_template("home.html.j2")
+        return home.render(asked=asked, path="/", found=shown.browse(library, asked))
+
+    assert '<select id="label-' in page("")
+    monkeypatch.setattr(library_of, "LISTED", 1)
+    typed = page("label.sound=b")
+    assert "<select" not in typed
+    assert re.search(r'<input type="search" id="label-\d" name="label.sound" value="b"', typed)
+    assert len(names(typed)) == 9
+    assert "Nothing has these labels" in page("label.sound=unheard-of")
 
 
 def test_more_are_shown_on_request(server):

@@ -27,12 +27,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A run's encoders, ready to use; ``origin`` says where they come from if not from here."""
+    """A run's encoders, ready to use.
+
+    Attributes:
+        config: the run's settings.
+        encoder: model and method.
+        inputs: transforms with their statistics.
+        origin: where imported weights come from, as their folder says.
+        notices: what must be said of imported weights, as folder or file say.
+    """
 
     config: RunConfig
     encoder: Encoder
     inputs: Inputs
     origin: Origin | None = None
+    notices: tuple[str, ...] = ()
 
 
 def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
@@ -54,11 +63,13 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
     encoder.model.load_state_dict(saved.model)
     if encoder.method.keys is not None:
         encoder.method.keys.load_state_dict(saved.keys)
+    origin = None if alone else read_origin(run)
     return Loaded(
         config=saved.config,
         encoder=encoder,
         inputs=saved.inputs.to(device),
-        origin=None if alone else read_origin(run),
+        origin=origin,
+        notices=saved.notices if origin is None else origin.notices,
     )
 
 

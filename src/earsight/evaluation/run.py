@@ -133,7 +133,7 @@ def evaluate(
         details={
             "machine": describe_machine(device),
             "notes": said,
-            "notices": list(loaded.origin.notices) if loaded.origin else [],
+            "notices": list(loaded.notices),
             "protocol": protocol_facts(
                 config,
                 task,

@@ -274,31 +274,31 @@ def read_index(folder: Path) -> Index:
         for table in tables
         for one in json.loads((table.schema.metadata or {}).get(b"failures", b"[]"))
     ]
-    table = pa.concat_tables([one.replace_schema_metadata(None) for one in tables])
-    if not table.num_rows:
+    facts = pa.concat_tables(
+        [one.drop_columns(["vector"]).replace_schema_metadata(None) for one in tables]
+    )
+    if not facts.num_rows:
         raise ValueError(f"{folder} holds no embedding; nothing could be read")
-    if strange := set(table.column("model").unique().to_pylist()) - {about.model}:
+    if strange := set(facts.column("model").unique().to_pylist()) - {about.model}:
         raise ValueError(f"{folder} holds vectors of another model ({strange.pop()}); embed again")
-    return _joined(folder, about, table, tuple(failures))
+    return _joined(folder, about, facts, [one.column("vector") for one in tables], tuple(failures))
 
 
-def _joined(folder: Path, about: About, table: pa.Table, failures: tuple[Failure, ...]) -> Index:
+def _joined(
+    folder: Path,
+    about: About,
+    facts: pa.Table,
+    parts: Sequence[pa.ChunkedArray],
+    failures: tuple[Failure, ...],
+) -> Index:
     """One row for each window, from one for each window and name."""
-    key, start = (table.column(name).to_numpy() for name in ("key", "start"))
+    key, start = (facts.column(name).to_numpy() for name in ("key", "start"))
     windows = np.rec.fromarrays([key, start])
     _, first, place = np.unique(windows, return_index=True, return_inverse=True)
-    names = np.asarray(table.column("modality").to_numpy(zero_copy_only=False), object)
-    vectors: dict[str, Tensor] = {}
-    known: dict[str, NDArray[np.bool_]] = {}
-    for name in dict.fromkeys(names.tolist()):
-        at = np.flatnonzero(names == name)
-        rows = table.column("vector").take(pa.array(at)).combine_chunks()
-        x = torch.from_numpy(rows.flatten().to_numpy().reshape(len(at), -1).copy())
-        full = torch.zeros(len(first), x.shape[1])
-        full[torch.from_numpy(place[at])] = x
-        vectors[name] = full
-        known[name] = np.isin(np.arange(len(first)), place[at])
-    coded = table.column("path").take(pa.array(first)).combine_chunks().dictionary_encode()
+    names = np.asarray(facts.column("modality").to_numpy(zero_copy_only=False), object)
+    vectors = _vectors(names, place, len(first), parts)
+    known = {name: np.isin(np.arange(len(first)), place[names == name]) for name in vectors}
+    coded = facts.column("path").take(pa.array(first)).combine_chunks().dictionary_encode()
     return Index(
         folder=folder,
         about=about,
@@ -306,8 +306,37 @@ def _joined(folder: Path, about: About, table: pa.Table, failures: tuple[Failure
         paths=tuple(coded.dictionary.to_pylist()),
         file=coded.indices.to_numpy().astype(np.int64),
         start=start[first],
-        end=table.column("end").to_numpy()[first],
+        end=facts.column("end").to_numpy()[first],
         vectors=vectors,
         known=known,
         failures=failures,
     )
+
+
+def _vectors(
+    names: NDArray[np.object_],
+    place: NDArray[np.int64],
+    size: int,
+    parts: Sequence[pa.ChunkedArray],
+) -> dict[str, Tensor]:
+    """Vectors ``(size, D)`` by name, part by part: Arrow cannot join more than 2³¹ numbers.
+
+    Args:
+        names: of the vector in each row of all parts.
+        place: the window of each.
+        size: windows in all.
+        parts: the vectors.
+    """
+    full: dict[str, Tensor] = {}
+    begin = 0
+    for part in parts:
+        rows = slice(begin, begin + len(part))
+        begin = rows.stop
+        for name in dict.fromkeys(names[rows].tolist()):
+            at = np.flatnonzero(names[rows] == name)
+            found = part.take(pa.array(at)).combine_chunks()
+            x = torch.from_numpy(found.flatten().to_numpy().reshape(len(at), -1).copy())
+            if name not in full:
+                full[name] = torch.zeros(size, x.shape[1])
+            full[name][torch.from_numpy(place[rows][at])] = x
+    return full

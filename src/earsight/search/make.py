@@ -123,7 +123,7 @@ def make_index(
         block=_BLOCK,
         parts=-(-len(chosen) // _BLOCK),
         spaces=tuple(sorted(loaded.encoder.method.spaces)),
-        notices=() if loaded.origin is None else tuple(loaded.origin.notices),
+        notices=loaded.notices,
     )
     begin(folder, about)
     write(corpus, folder / CORPUS)

@@ -88,7 +88,7 @@ def build_app(
         embedder=embedder,
         limits=limits,
         door=Door(limits),
-        templates=_templates(library, limits),
+        templates=page_templates(library, limits),
     )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=_TELEMETRY)
     _add_pages(app, desk)
@@ -215,7 +215,8 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _templates(library: Library, limits: UploadLimits) -> Environment:
+def page_templates(library: Library, limits: UploadLimits) -> Environment:
+    """The templates of the pages, with what they are given everywhere."""
     templates = strict_templates("earsight.serve")
     templates.filters["clock"] = clock
     templates.globals.update(

@@ -95,7 +95,8 @@ def read_asked(params: QueryParams, library: Library, known: Collection[str]) ->
     for name, value in given:
         label = name.removeprefix(LABEL)
         if name.startswith(LABEL) and label in library.labels:
-            if value not in library.labels[label].values:
+            column = library.labels[label]
+            if column.listed and value not in column.values:
                 raise RefusedError(400, f"No moment has this value of {label}.")
             labels[label] = value
         elif name in known:

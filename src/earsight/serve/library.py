@@ -14,6 +14,9 @@ from earsight.serve.limits import RefusedError
 
 Mask = NDArray[np.bool_]
 
+LISTED = 200
+"""Values of a label up to which a page lists them all."""
+
 _TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -97,8 +100,15 @@ class Label:
     values: tuple[str, ...]
     codes: NDArray[np.int64] | NDArray[np.uint8]
 
+    @property
+    def listed(self) -> bool:
+        """Whether a page lists the values; else they are typed."""
+        return len(self.values) <= LISTED
+
     def having(self, value: str) -> Mask:
-        """``(W,)`` windows with a value."""
+        """``(W,)`` windows with a value; none where it is not among the values."""
+        if value not in self.values:
+            return np.zeros(len(self.codes), bool)
         at = self.values.index(value)
         return np.asarray(self.codes == at if self.codes.ndim == 1 else self.codes[:, at] > 0)
 

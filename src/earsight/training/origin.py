@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from safetensors import safe_open
 
 SCHEMA = 1
 """Version of ``origin.json``."""
@@ -103,6 +104,12 @@ def inherited(start: Path) -> Origin | None:
 
 
 def notices(run: Path) -> tuple[str, ...]:
-    """What must be said with everything that is made of a run's weights; mostly nothing."""
+    """What must be said with everything that is made of a run's weights; mostly nothing.
+
+    ``run`` may be a single exported file, which says it itself.
+    """
+    if run.is_file():
+        with safe_open(run, framework="numpy") as file:
+            return tuple(json.loads((file.metadata() or {}).get("notices", "[]")))
     origin = read_origin(run)
     return () if origin is None else origin.notices

@@ -99,12 +99,14 @@ class SavedEncoders:
         model: the state of encoders and heads.
         keys: that of the method's key encoders; empty where it has none.
         inputs: transforms with their statistics.
+        notices: what the file says must be said of weights that were imported.
     """
 
     config: RunConfig
     model: Mapping[str, Tensor]
     keys: Mapping[str, Tensor]
     inputs: Inputs
+    notices: tuple[str, ...] = ()
 
 
 def load_encoders(path: Path) -> SavedEncoders:
@@ -136,4 +138,5 @@ def load_encoders(path: Path) -> SavedEncoders:
         model=part("model."),
         keys=part("keys."),
         inputs=inputs,
+        notices=tuple(json.loads(metadata.get("notices", "[]"))),
     )
