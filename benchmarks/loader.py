@@ -2,7 +2,8 @@
 
 The clip is that of AVID at scale: 8 frames at 16 fps and 224 × 224 pixels, 2 s of sound at 24 kHz
 as 200 × 257 levels, at random places of a video of 340 × 256, 30 fps, a keyframe every 12 frames.
-Both sides do everything from the file to network inputs, the changes of colour included.
+Both sides do everything from the file to network inputs, the changes of colour included; ours are
+compiled (``train.compile``), which is done before anything is timed.
 """
 
 import sys
@@ -82,7 +83,7 @@ class Ours:
 
     def colour(self, video: Tensor) -> Tensor:
         """Changes of colour, normalised."""
-        return augment(video, VIDEO, seed=0, index=np.arange(len(video)), view=0)
+        return augment(video, VIDEO, seed=0, index=np.arange(len(video)), view=0, fused=True)
 
 
 def pictures(clips: list[Clip]) -> Tensor:
@@ -125,6 +126,9 @@ def stages(ours: Ours, batches: list[list[ClipRequest]]) -> dict[str, Callable[[
         "batch": lambda _: (pictures(clips), waves(clips)),
         "spectrogram": lambda _: ours.spectrogram(sound),
         "photometric": lambda _: ours.colour(video),
+        "photometric, not compiled": lambda _: augment(
+            video, VIDEO, seed=0, index=np.arange(len(video)), view=0
+        ),
     }
 
 
@@ -177,6 +181,7 @@ def split(parts: dict[str, list[float]]) -> dict[str, float]:
         "batch": cost["batch"],
         "spectrogram": cost["spectrogram"],
         "photometric": cost["photometric"],
+        "photometric, not compiled": cost["photometric, not compiled"],
         "decode floor": cost["all"] - cost["conversion"],
     }
 
@@ -210,7 +215,7 @@ def main() -> int:
     targets = [
         Target(name="pictures agree, PSNR", measured=psnr, unit=" dB", least=30),
         Target(name="audible levels differ by", measured=decibel, unit=" dB", most=0.5),
-        Target(name="clips/s per core over reference", measured=gain, unit="×", least=3),
+        Target(name="clips/s per core over reference", measured=gain, unit="×", least=4),
     ]
     return finish(targets, raw, args.json)
 

@@ -1,4 +1,5 @@
 import colorsys
+import shutil
 
 import numpy as np
 import pytest
@@ -219,3 +220,28 @@ def test_bad_input_is_refused(clips: Tensor) -> None:
         normalise(clips.transpose(1, 2))
     with pytest.raises(ValueError, match="one sample index per clip"):
         run(clips, config(), INDEX[:3])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiled code needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler itself
+def test_compiled_changes_are_the_same():
+    """One shape and format each is compiled, so few are tried."""
+    settings = config(brightness=0.6, contrast=0.7, saturation=0.9, hue=0.4, grayscale=0.3)
+    clips = torch.randint(0, 256, (5, 3, 2, 7, 19), dtype=torch.uint8)
+    clips[1] = clips[1, :1]
+    for form in (torch.preserve_format, torch.channels_last_3d):
+
+        def fused(clips, index, form=form):
+            return augment(
+                clips, settings, seed=5, index=index, view=1, memory_format=form, fused=True
+            )
+
+        found = fused(clips, INDEX)
+        expected = np.stack(
+            [naive(c, settings, i) for c, i in zip(clips.numpy(), INDEX, strict=True)]
+        )
+        np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+        assert found.is_contiguous(
+            memory_format=torch.contiguous_format if form == torch.preserve_format else form
+        )
+        assert torch.equal(fused(clips[3:4], INDEX[3:4])[0], found[3])

@@ -8,7 +8,7 @@ from earsight.exporting.networks import BATCHES, Network
 from earsight.exporting.subject import Subject
 from earsight.transforms.audio import FLOOR
 from earsight.transforms.inputs import Inputs
-from earsight.transforms.video import IMAGENET_MEAN, IMAGENET_STD
+from earsight.transforms.video_fused import IMAGENET_MEAN, IMAGENET_STD
 from earsight.version import __version__
 
 SCHEMA = 1

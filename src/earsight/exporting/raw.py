@@ -16,7 +16,7 @@ from earsight.config import AudioConfig
 from earsight.errors import RunError
 from earsight.transforms.audio import FLOOR, Normalise, Spectrogram
 from earsight.transforms.mel import mel_filters
-from earsight.transforms.video import IMAGENET_MEAN, IMAGENET_STD
+from earsight.transforms.video_fused import IMAGENET_MEAN, IMAGENET_STD
 
 LARGEST_ERROR = 1e-3
 """Decibel by which a spectrogram may differ from the exact one."""

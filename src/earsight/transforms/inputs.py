@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from earsight.config import AudioConfig, ConfigError, VideoConfig
 from earsight.transforms.audio import Normalise, Spectrogram, augment_audio, stretch_seconds
 from earsight.transforms.draws import Index
-from earsight.transforms.video import IMAGENET_MEAN, IMAGENET_STD, augment, normalise
+from earsight.transforms.video import augment, normalise
+from earsight.transforms.video_fused import IMAGENET_MEAN, IMAGENET_STD
 
 SectionT = TypeVar("SectionT", VideoConfig, AudioConfig)
 

@@ -21,14 +21,8 @@ from torch import Tensor
 from earsight import random
 from earsight.config import VideoConfig
 from earsight.transforms.draws import Index, as_array, between, check_count, to_device
+from earsight.transforms.video_fused import IMAGENET_MEAN, IMAGENET_STD, LUMA, PEAKS, compiled
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in gray (ITU-R BT.601)."""
-
-_PEAKS = (0.0, 1 / 3, 2 / 3)
-"""Hue, in turns, at which red, green and blue are strongest."""
 _CPU_PIXELS = 2**18
 """Pixels worked on at a time: their planes stay in a core's cache."""
 _DEVICE_PIXELS = 2**25
@@ -78,6 +72,7 @@ def augment(
     index: Index,
     view: int,
     memory_format: torch.memory_format = torch.preserve_format,
+    fused: bool = False,
 ) -> Tensor:
     """Change the colours of each clip, the same for all its frames, and normalise.
 
@@ -93,6 +88,7 @@ def augment(
         index: ``(B,)`` global sample indices.
         view: number of the view.
         memory_format: of the result; by default the input's.
+        fused: by compiled code, equal but for rounding; needs a compiler.
 
     Returns:
         ``(B, 3, T, H, W)`` float32, normalised as by :func:`normalise`.
@@ -107,6 +103,8 @@ def augment(
         return normalise(video, memory_format=memory_format)
     change = _draw(config, seed, as_array(index), view, video.device)
     result = torch.empty_like(video, dtype=torch.float32, memory_format=memory_format)
+    if fused:
+        return _fused(video, result, change, contrast=bool(config.contrast), hue=bool(config.hue))
     gray = torch.zeros(len(video), device=video.device)
     for clips, frames in _pieces(video):
         if config.contrast and frames.start == 0:
@@ -116,6 +114,18 @@ def augment(
         if config.hue:
             _rotate(x, change.turn[clips, None])
         _store(x, result[clips, :, frames])
+    return result
+
+
+def _fused(video: Tensor, result: Tensor, change: _Change, *, contrast: bool, hue: bool) -> Tensor:
+    """The same by compiled code; on the CPU clip by clip, as in :func:`_pieces`."""
+    step = 1 if video.device.type == "cpu" else len(video)
+    for first in range(0, len(video), step):
+        clips = slice(first, first + step)
+        rows = (change.scale, change.blend, change.offset, change.turn)
+        compiled()(
+            video[clips], result[clips], *(row[clips] for row in rows), contrast=contrast, hue=hue
+        )
     return result
 
 
@@ -233,7 +243,7 @@ def _rotate(x: Tensor, turn: Tensor) -> None:
     chroma.mul_(6).add_(1e-12)
     hue = (g + b).sub_(r).sub_(low).div_(chroma).add_(1 / 6)
     hue.copysign_(torch.sub(g, b, out=low))
-    peaks = to_device(_PEAKS, x.device, x.dtype)[:, None, None]
+    peaks = to_device(PEAKS, x.device, x.dtype)[:, None, None]
     away = torch.sub(hue, peaks - turn, out=x)
     away.sub_(torch.round(away)).abs_().clamp_(1 / 6, 1 / 3)
     torch.addcmul(value, away, chroma, value=-1, out=x)

@@ -1,0 +1,94 @@
+"""The change of colours as one expression, for a compiler to make one pass over the pixels of.
+
+What :mod:`earsight.transforms.video` does in steps whose intermediate planes stay in a core's
+cache, the compiled form does in registers: a fifth of the time on a CPU. It has to be compiled
+first, for each shape of the clips.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in gray (ITU-R BT.601)."""
+
+PEAKS = (0.0, 1 / 3, 2 / 3)
+"""Hue, in turns, at which red, green and blue are strongest."""
+
+
+@cache
+def compiled() -> Callable[..., None]:
+    """:func:`change`, compiled anew for each shape and memory format it meets."""
+    made: Any = torch.compile(change, fullgraph=True, dynamic=False)
+    return made  # type: ignore[no-any-return]
+
+
+def change(
+    source: Tensor,
+    out: Tensor,
+    scale: Tensor,
+    blend: Tensor,
+    offset: Tensor,
+    turn: Tensor,
+    contrast: bool,
+    hue: bool,
+) -> None:
+    """Brightness, contrast, saturation and hue of clips, normalised.
+
+    Args:
+        source: ``(B, 3, T, H, W)`` uint8.
+        out: the same shape, float32, in any memory format; is written.
+        scale: ``(B,)``, as ``blend`` and ``offset`` of
+            ``scale·x + blend·gray(x) + offset·gray(mean)``, with ``x`` from 0 to 255.
+        blend: ``(B,)``.
+        offset: ``(B,)``.
+        turn: ``(B,)`` of hue, in turns.
+        contrast: whether the mean matters.
+        hue: whether hue is turned.
+    """
+    x = source.flatten(2)
+    rows = scale[:, None], blend[:, None], offset[:, None], turn[:, None]
+    scale, blend, offset, turn = rows
+    offset = offset * _mean_gray(source)[:, None] if contrast else torch.zeros_like(offset)
+    red, green, blue = x.to(torch.float32).unbind(1)
+    level = (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]) * blend + offset
+    r, g, b = ((channel * scale + level).clamp(0, 1) for channel in (red, green, blue))
+    channels = _rotated(r, g, b, turn) if hue else (r, g, b)
+    scaled = [
+        (channel - mean) * (1 / std)
+        for channel, mean, std in zip(channels, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    ]
+    out.copy_(torch.stack(scaled, 1).view(source.shape))
+
+
+def _mean_gray(source: Tensor) -> Tensor:
+    """Mean gray ``(B,)`` in [0, 1] of ``(B, 3, T, H, W)`` bytes, from whole-number sums (exact).
+
+    Those of a picture fit into 32 bits, which a CPU adds up ten times as fast as 64.
+    """
+    pictures = source.flatten(3)
+    sums = pictures.sum(3, dtype=torch.int32).sum(2, dtype=torch.int64).to(torch.float32)
+    r, g, b = sums.unbind(1)
+    return (r * LUMA[0] + g * LUMA[1] + b * LUMA[2]) / (255 * source[0, 0].numel())
+
+
+def _rotated(r: Tensor, g: Tensor, b: Tensor, turn: Tensor) -> list[Tensor]:
+    """Red, green and blue with their hue turned, by the formula of ``video._rotate``."""
+    value = torch.maximum(torch.maximum(r, g), b)
+    low = torch.minimum(torch.minimum(r, g), b)
+    chroma = value - low
+    # six times the chroma; a gray pixel has none, and 0 / tiny for a hue that makes no difference
+    six = chroma * 6 + 1e-12
+    hue = (g + b - r - low) / six + 1 / 6
+    hue = torch.where(g >= b, hue, -hue)
+    turned = []
+    for peak in PEAKS:
+        away = hue - peak + turn
+        away = (away - torch.round(away)).abs().clamp(1 / 6, 1 / 3)
+        turned.append(value + chroma - away * six)
+    return turned
