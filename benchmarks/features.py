@@ -26,8 +26,9 @@ from earsight.evaluation.protocol import Evaluator
 from earsight.training.setup import blank_inputs, open_data
 
 SHARE = 0.9
-ROUNDS = 5
-CLIPS = 1024
+ROUNDS = 3
+CLIPS = {"tiny": 1024, "full size": 96}
+"""As many as take about half a minute a round."""
 CPU = torch.device("cpu")
 SIZES = {
     "tiny": [],
@@ -74,7 +75,7 @@ def main() -> int:
         for name, settings in SIZES.items():
             config = api.configure("tiny", settings=[f"data.corpus={corpus}", *settings])
             torch.set_num_threads(config.threads)
-            clips = 128 if options.quick else CLIPS if name == "tiny" else CLIPS // 4
+            clips = CLIPS[name] // 8 if options.quick else CLIPS[name]
             rounds = measure(config, clips, 1 if options.quick else ROUNDS)
             raw[name] = rounds
             shares = [(one["decode"] + one["encode"]) / one["whole"] for one in rounds]

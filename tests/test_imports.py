@@ -23,6 +23,7 @@ ORDER = [
     "hub",
     "studies",
     "doctor",
+    "bench",
     "api",
     "demo",
     "cli",

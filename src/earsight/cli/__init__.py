@@ -14,7 +14,7 @@ from earsight.cli.measure import Compare, Evaluate
 from earsight.cli.settings import PresetsDiff, PresetsList, PresetsShow
 from earsight.cli.share import Export, Report
 from earsight.cli.show import FAILED, USAGE, Command
-from earsight.cli.whole import Demo, Doctor, Study
+from earsight.cli.whole import Bench, Demo, Doctor, Study
 from earsight.version import __version__
 
 
@@ -54,6 +54,7 @@ def parse(given: list[str]) -> Command:
         | Annotated[Import, subcommand("import")]
         | Annotated[Export, subcommand("export")]
         | Annotated[Study, subcommand("study")]
+        | Annotated[Bench, subcommand("bench")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Demo, subcommand("demo")]
     )

@@ -1,6 +1,7 @@
-"""Commands that do many things in one: studies, the demo, the look at a machine."""
+"""Commands that do many things in one: studies, the demo, benchmarks, the look at a machine."""
 
 from dataclasses import asdict, dataclass
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +79,43 @@ class Doctor:
         found = examine()
         emit(self.json, found.as_dict(), str(found))
         return 0 if found.works else FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Run the benchmarks of the project's repository, one after the other: one table of all.
+
+    Example: earsight bench --quick
+
+    The exit code is 1 where one does not run, or misses a target at its full size.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+    """Which (default: all)."""
+    quick: bool = False
+    """Small sizes, to see that they work."""
+    folder: Path = Path("benchmarks")
+    """Where they lie."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """A file for all that they wrote, as JSON."""
+    minutes: float | None = None
+    """After which no other is begun, and the one that runs is ended."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Measure."""
+        from earsight.bench import bench
+        from earsight.terminal import stage_bar
+
+        with stage_bar(quiet=self.json) as show:
+            done = bench(
+                self.names, folder=self.folder, quick=self.quick, minutes=self.minutes, show=show
+            )
+        if self.output is not None:
+            self.output.write_text(dumps(done.as_dict(), indent=1) + "\n", encoding="utf-8")
+        emit(self.json, done.as_dict(), str(done))
+        return FAILED if done.failed or done.missed else 0
 
 
 @dataclass(frozen=True, kw_only=True)
