@@ -99,7 +99,7 @@ class Benchmarks:
 def _rows(outcome: Outcome, size: Size) -> list[tuple[str, ...]]:
     if outcome.report is None:
         return [(outcome.name, "not measured", outcome.reason, "", "")]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for target in outcome.report["targets"]:
         least, most, unit = target["least"], target["most"], target["unit"]
         wanted = f"at least {least:g}" if least is not None else f"at most {most:g}"
