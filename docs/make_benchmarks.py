@@ -12,8 +12,8 @@ INTRODUCTION = """# Benchmarks
 <!-- Written by docs/make_benchmarks.py from benchmarks/results. -->
 
 Each file in `benchmarks/` runs on its own, writes JSON, and exits with 1 where a target is missed.
-Times are of shared machines: look at the ratios. In a checkout, `earsight bench` runs all of them, one
-after the other, and ends with one table; `earsight bench --quick` in minutes shows that they work.
+Times are of shared machines: look at the ratios. In a checkout, `earsight bench` runs all of them,
+one after the other, and ends with one table; `earsight bench --quick` shows that they work.
 """
 
 

@@ -88,6 +88,8 @@ def test_without_a_run_to_start_from_it_says_so(corpus, settings, tmp_path):
     config = api.configure("tiny-cma", settings=[*settings, f"data.corpus={corpus}"])
     with pytest.raises(ValueError, match="start from one with --from RUN"):
         api.pretrain(config, tmp_path / "run", quiet=True)
+    # The same command, mended, finds the folder free.
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_corpus_that_gained_and_lost_clips_is_matched_by_key(finished, media, settings, tmp_path):

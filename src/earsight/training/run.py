@@ -1,6 +1,7 @@
 """A run from its configuration to its encoders: corpus, parts, loop, files."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from earsight.training.origin import inherited, read_origin, write_origin
 from earsight.training.place import said_once
 from earsight.training.plan import Plan, with_size
 from earsight.training.resume import check_alike, check_resumable, last_checkpoint
-from earsight.training.run_folder import create_run, save_encoders
+from earsight.training.run_folder import create_run, discard_run, save_encoders
 from earsight.training.setup import (
     Data,
     blank_inputs,
@@ -114,9 +115,13 @@ def train(
         if ranks.is_main:
             log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
         try:
-            return _train(config, run, data, plan, device, log, ranks, state, online)
-        finally:
-            log.close()
+            with closing(log):
+                return _train(config, run, data, plan, device, log, ranks, state, online)
+        except ValueError:
+            # The same command, mended, must find the folder free.
+            if ranks.is_main and not resume:
+                discard_run(run)
+            raise
 
 
 def _open_data(config: RunConfig, quiet: bool) -> Data:

@@ -1,6 +1,7 @@
 """The run folder: made once, never overwritten, and enough to use what was learned."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,15 @@ def create_run(run: Path, config: RunConfig) -> None:
     check_new(run)
     run.mkdir(parents=True, exist_ok=True)
     write_yaml(run / "config.yaml", config)
+
+
+def discard_run(run: Path) -> None:
+    """Remove a run folder in which nothing has been learned yet; others stay as they are."""
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    begun = any(json.loads(line)["kind"] == "train" for line in lines)
+    if not begun and not any(run.glob("checkpoints/*")):
+        shutil.rmtree(run)
 
 
 def read_config(run: Path) -> RunConfig:
