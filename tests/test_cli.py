@@ -353,3 +353,15 @@ class TestBadInput:
         code, _, errors = run("scan", media, "-o", "/proc/c.parquet", "--workers", 0)
         assert code == 2
         assert "Traceback" not in errors
+
+
+def test_work_that_is_not_divided_takes_one_process(finished, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, said = fails(capsys, "evaluate", "probe", finished)
+    assert code == 2
+    assert "start it without torchrun" in said
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit) as left:
+        cli.main(["search", "nowhere", "--query", "clip.mp4"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == ""

@@ -77,6 +77,7 @@ def guarded(command: Command) -> int:
     from earsight.errors import SaidElsewhereError
 
     try:
+        _check_processes(command)
         return command.run()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -88,6 +89,20 @@ def guarded(command: Command) -> int:
         if not isinstance(error, SaidElsewhereError):
             print(f"earsight: {error}", file=sys.stderr)
         return code
+
+
+def _check_processes(command: Command) -> None:
+    """Refuse several processes where each would do all of the work.
+
+    Raises:
+        ValueError: torchrun started them.
+    """
+    from earsight.errors import SaidElsewhereError
+
+    if os.environ.get("WORLD_SIZE", "1") == "1" or getattr(command, "divided", False):
+        return
+    error = ValueError("this work is not divided among processes; start it without torchrun")
+    raise SaidElsewhereError(error) if os.environ.get("LOCAL_RANK", "0") != "0" else error
 
 
 def exit_code(error: Exception) -> int | None:

@@ -37,6 +37,11 @@ class Pretrain:
     json: bool = False
     """Print the result for machines, and no progress."""
 
+    @property
+    def divided(self) -> bool:
+        """Whether several processes may share the work."""
+        return not self.dry_run
+
     def run(self) -> int:
         """Train."""
         from earsight import api

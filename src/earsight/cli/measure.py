@@ -50,6 +50,11 @@ class Evaluate:
     json: bool = False
     """Print the result for machines."""
 
+    @property
+    def divided(self) -> bool:
+        """Whether several processes may share the work."""
+        return self.task == "finetune" or (self.task == "probe" and self.preset is not None)
+
     def run(self) -> int:
         """Evaluate."""
         from earsight.evaluation.negatives_tables import format_negatives

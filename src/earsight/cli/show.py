@@ -15,7 +15,10 @@ Settings = Positional[tuple[str, ...]]
 
 
 class Command(Protocol):
-    """A command with its arguments."""
+    """A command with its arguments.
+
+    One whose work torchrun's processes share has a property ``divided``, which says when.
+    """
 
     def run(self) -> int:
         """Do it; returns the exit code."""
