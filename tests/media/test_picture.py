@@ -145,6 +145,18 @@ def test_colour_matrix_and_range_are_those_of_the_frame(
     assert np.abs(got - np.array(colour)).max() <= 4
 
 
+@pytest.mark.parametrize("layout", ["yuv420p", "yuvj420p", "yuv422p"])
+@pytest.mark.parametrize("width", [17, 24, 40, 56, 65, 104])
+def test_no_column_is_forgotten_where_nothing_is_scaled(layout: str, width: int) -> None:
+    gray = np.full((48, 2 * width, 3), 200, np.uint8)
+    frame = av.VideoFrame.from_ndarray(gray, format="rgb24").reformat(format=layout)
+    box = (0.0, 0.0, 0.5, 1.0)
+    wanted = VideoRequest(start=0, fps=1, frames=1, size=(48, width), box=box)
+    converter = Converter(wanted, Limits())
+    converter.convert(frame, 0)
+    np.testing.assert_allclose(converter.pixels, 200, atol=3)
+
+
 def test_memory_is_laid_out_as_networks_want_it() -> None:
     converter = Converter(VideoRequest(start=0, fps=1, frames=3, size=(5, 7)), Limits())
     assert converter.pixels.shape == (3, 5, 7, 3)

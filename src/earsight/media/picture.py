@@ -16,6 +16,8 @@ from earsight.media.types import Limits, VideoRequest
 
 Box = tuple[float, float, float, float]
 
+_FAST_WIDTH = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
@@ -102,6 +104,11 @@ def _colour_shift(layout: VideoFormat, x: int, y: int) -> str:
     across = ":in_h_chr_pos=-256" if x % 2 and colour.width < light.width else ""
     down = ":in_v_chr_pos=-128" if y % 2 and colour.height < light.height else ""
     return across + down
+
+
+def _whole_rows(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """Where nothing is scaled, swscale's fast way forgets the last columns of most widths."""
+    return "+accurate_rnd" if before == after and after[0] % _FAST_WIDTH else ""
 
 
 class Converter:
@@ -192,7 +199,8 @@ class Converter:
         if (w, h) != (frame.width, frame.height):
             nodes.append(graph.add("crop", f"{w}:{h}:{x}:{y}:exact=1"))
         shift = _colour_shift(frame.format, x, y)
-        nodes.append(graph.add("scale", f"{self._size[0]}:{self._size[1]}:flags=bilinear{shift}"))
+        flags = f"bilinear{_whole_rows((w, h), self._size)}"
+        nodes.append(graph.add("scale", f"{self._size[0]}:{self._size[1]}:flags={flags}{shift}"))
         if flip_columns:
             nodes.append(graph.add("hflip"))
         graph.link_nodes(*nodes, self._sink).configure()
