@@ -1,6 +1,6 @@
 """What the commands do: each function wires the packages together; the CLI calls one of them."""
 
-from earsight.api.corpora import av_digits, scan, seconds_of
+from earsight.api.corpora import av_digits, prepare, scan, seconds_of
 from earsight.api.find import embed, load, search, serve
 from earsight.api.learn import configure, dry_run, import_avid, pretrain, run_config
 from earsight.api.measure import AGREEMENT_PAGE, NEGATIVES_PAGE, agreement, negatives
@@ -34,6 +34,7 @@ __all__ = [
     "load_run",
     "memory",
     "negatives",
+    "prepare",
     "pretrain",
     "report",
     "run_config",

@@ -1,4 +1,4 @@
-"""Scan media, render a corpus."""
+"""Scan media, prepare a corpus for training, render one."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ from earsight.corpus.av_digits import AvDigits, render_av_digits
 from earsight.corpus.layouts import LayoutOptions, read_layout
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
+from earsight.corpus.shards.prepare import prepare as prepare_shards
+from earsight.corpus.shards.report import PrepareReport
+from earsight.media.types import Coding
 
 
 def scan(
@@ -58,6 +61,32 @@ def _check_sources(
         )
     missing, other = ("root", "layout") if root is None else ("layout", "root")
     raise ValueError(f"{missing}: is missing; a {other} has an effect only together with one")
+
+
+def prepare(
+    corpus: str | Path,
+    output: Path,
+    *,
+    fps: float = Coding.fps,
+    rate: int = Coding.rate,
+    short_side: int = Coding.short_side,
+    **options: Any,
+) -> PrepareReport:
+    """Make a corpus anew as shards; see :func:`earsight.corpus.shards.prepare.prepare`.
+
+    Args:
+        corpus: a manifest.
+        output: the folder of the shards.
+        fps: frames per second at most.
+        rate: samples per second of the sound.
+        short_side: pixels of the pictures' short side at most.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: the corpus or a setting cannot be used, or the folder holds something else.
+    """
+    coding = Coding(fps=fps, rate=rate, short_side=short_side)
+    return prepare_shards(corpus, output, coding=coding, **options)
 
 
 def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:

@@ -8,6 +8,7 @@ import torch
 
 from earsight import presets
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse, read_yaml
+from earsight.corpus.manifest import resolved
 from earsight.evaluation.load import Progress
 from earsight.evaluation.online import online
 from earsight.training.devices import prepare_machine, worker_count
@@ -55,7 +56,7 @@ def run_config(
         ConfigError: names every setting that cannot be used.
     """
     if corpus is not None:
-        settings = [*settings, f"data.corpus={json.dumps(str(corpus.resolve()))}"]
+        settings = [*settings, f"data.corpus={json.dumps(resolved(corpus))}"]
     if start is not None:
         settings = [*settings, f"start={json.dumps(str(start.resolve()))}"]
     if not resume:

@@ -1,4 +1,4 @@
-"""Commands that make a corpus: of files, or of recordings."""
+"""Commands that make a corpus: of files, of another one, or of recordings."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,46 @@ class Scan:
                 progress=lambda step, done, of: show(done, of),
             )
         emit(self.json, asdict(report), format_report(report))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Make the clips of a corpus anew, small and quick to read, as shards to train on.
+
+    Example: earsight prepare corpus.parquet -o shards
+    """
+
+    corpus: Positional[Path]
+    """The manifest that `earsight scan` wrote."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The folder of shards to make; one that was begun before is gone on with."""
+    fps: float = 16.0
+    """Frames per second at most; slower films keep their frames."""
+    rate: int = 24000
+    """Samples per second of the sound, as the model's audio.rate."""
+    short_side: int = 256
+    """Pixels of the pictures' short side at most; smaller ones keep their size."""
+    workers: int | None = None
+    """Processes (default: one per core)."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Prepare."""
+        from earsight import api
+
+        with progress("preparing") as show:
+            report = api.prepare(
+                self.corpus,
+                self.output,
+                fps=self.fps,
+                rate=self.rate,
+                short_side=self.short_side,
+                workers=self.workers,
+                progress=show,
+            )
+        emit(self.json, report.as_dict(), str(report))
         return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earsight.corpus.manifest import LABEL_SEPARATOR, Corpus
+from earsight.media.members import file_behind, is_remote
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -153,5 +154,9 @@ def encode(
 
 
 def missing_files(chosen: Instances) -> list[str]:
-    """Files of the instances that are no longer where the scan found them, each once."""
-    return [path for path in dict.fromkeys(chosen.path) if not Path(path).is_file()]
+    """Files of the instances that are no longer where the scan found them, each once.
+
+    Those that are not on this machine are taken to be there.
+    """
+    behind = dict.fromkeys(file_behind(path) for path in chosen.path)
+    return [path for path in behind if not is_remote(path) and not Path(path).is_file()]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_of
+from earsight.media.members import file_behind
 from earsight.media.probe import probe
 from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
 
@@ -22,7 +23,7 @@ def loose_instances(paths: Sequence[str | Path], limits: Limits | None = None) -
     """
     texts = [str(path) for path in paths]
     infos = [_probed(text, limits or Limits()) for text in texts]
-    stats = [Path(text).stat() for text in texts]
+    stats = [Path(file_behind(text)).stat() for text in texts]
     seen, heard = [one.video for one in infos], [one.audio for one in infos]
     return Instances(
         key=np.array([key_of(text) for text in texts], np.uint64),

@@ -1,14 +1,16 @@
 """The manifest: a Parquet file with one row per instance, and the corpus it describes.
 
-Columns that belong to a file repeat on each of its instances; Parquet stores them once.
+Columns that belong to a file repeat on each of its instances; Parquet stores them once. The
+manifest of prepared shards has ``MEMBER_FIELDS`` besides: where each instance lies in them.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 from earsight.corpus.discover import absolute_path
 from earsight.corpus.keys import key_of, key_text
 from earsight.corpus.status import UNREADABLE, Content, content_of
-from earsight.media.types import Limits
+from earsight.media.members import Member, address, is_remote, remote
+from earsight.media.types import Coding, Limits
 
 SCHEMA = 1
 """Version of the manifest's columns."""
@@ -71,6 +74,22 @@ INSTANCE_FIELDS = pa.schema(
         ("duplicate_of", pa.uint64()),
     ]
 )
+MEMBER_FIELDS = pa.schema(
+    [
+        ("offset", pa.int64()),  # in the shard that the path names; null where not prepared
+        ("length", pa.int64()),
+        ("checksum", pa.uint32()),  # CRC-32
+        ("source", pa.large_string()),  # the path that the instance had before
+        ("source_fps", pa.float64()),
+        ("source_side", pa.int32()),  # pixels of the short side
+    ]
+)
+
+NAME = "corpus.parquet"
+"""The manifest within a folder of shards."""
+
+HERE = "."
+"""The root that stands for the folder in which the manifest lies."""
 
 _METADATA = b"earsight"
 _ROW_GROUP = 131072
@@ -104,11 +123,13 @@ class Corpus:
             ``INSTANCE_FIELDS``, a string column ``label:NAME`` per label, and perhaps ``split``.
         roots: absolute folder per root.
         settings: what the scan was told.
+        prepared: how shards were coded; None where the files are as they were found.
     """
 
     table: pa.Table
     roots: Mapping[str, str]
     settings: ScanSettings = field(default_factory=ScanSettings)
+    prepared: Coding | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -154,17 +175,21 @@ class Corpus:
         return content_of({**columns, "readable": self.column("status") != UNREADABLE})
 
     def absolute(self, row: int) -> str:
-        """Where the file of an instance lies."""
-        path, root = (self.table.column(name)[row].as_py() for name in ("path", "root"))
-        return absolute_path(path, root, self.roots[root])
+        """Where the file of an instance lies; of a prepared one, the name of the member."""
+        return replace(self, table=self.table.slice(row, 1)).absolutes()[0]
 
     def absolutes(self) -> list[str]:
         """Where the files of all instances lie."""
         paths, roots = (self.table.column(name).to_pylist() for name in ("path", "root"))
-        return [
+        found = [
             absolute_path(path, root, self.roots[root])
             for path, root in zip(paths, roots, strict=True)
         ]
+        if self.prepared is None:
+            return found
+        names = ("offset", "length", "checksum")
+        places = zip(*(self.table.column(name).to_pylist() for name in names), strict=True)
+        return [_member(path, *place) for path, place in zip(found, places, strict=True)]
 
     def select(self, mask: NDArray[np.bool_]) -> Self:
         """The corpus of the instances where ``mask`` is true."""
@@ -178,19 +203,40 @@ def write(corpus: Corpus, path: Path) -> None:
         OSError: the disk is full or the folder closed; what was at ``path`` is untouched.
     """
     about = {"schema": SCHEMA, "roots": dict(corpus.roots), "settings": asdict(corpus.settings)}
+    if corpus.prepared is not None:
+        about["prepared"] = asdict(corpus.prepared)
     metadata = {_METADATA: json.dumps(about).encode()}
     table = corpus.table.replace_schema_metadata(metadata)
+    with replacing(path) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside ``path``, which it replaces, synced, once it is whole.
+
+    Raises:
+        OSError: the disk is full or the folder closed; what was at ``path`` is untouched.
+    """
     # Not the name itself, which may be as long as names can be.
     beside = path.with_name(f".{key_text(key_of(path.name))}-{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _member(path: str, offset: int | None, length: int, checksum: int) -> str:
+    """The name of a member; a plain path, where nothing lies, of what could not be prepared."""
+    if offset is None:
+        return path
+    archive, _, name = path.rpartition("/")
+    return Member(archive=archive, name=name, offset=offset, length=length, checksum=checksum).text
 
 
 def _sync_folder(folder: Path) -> None:
@@ -203,14 +249,36 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read(path: Path) -> Corpus:
+def place_of(corpus: str | Path) -> str:
+    """The manifest that a corpus is named by: itself, or the one in a folder of shards.
+
+    Args:
+        corpus: path of a manifest or of a folder of shards, or the address of either.
+    """
+    text = address(str(corpus))
+    if is_remote(text):
+        return text if text.endswith(".parquet") else f"{text.rstrip('/')}/{NAME}"
+    return str(Path(text) / NAME) if Path(text).is_dir() else text
+
+
+def resolved(corpus: str | Path) -> str:
+    """A corpus' name that means the same in every folder: an absolute path, or an address."""
+    text = address(str(corpus))
+    return text if is_remote(text) else str(Path(text).resolve())
+
+
+def read(corpus: str | Path) -> Corpus:
     """Read a manifest.
+
+    Args:
+        corpus: see :func:`place_of`.
 
     Raises:
         ValueError: there is none, it is damaged or no manifest, or it has another schema.
     """
+    path = place_of(corpus)
     try:
-        table = pq.read_table(path, memory_map=False)
+        table = _table(path)
     except FileNotFoundError as error:
         raise ValueError(
             f"{path}: no such corpus; make one with 'earsight scan SOURCE -o {path}'"
@@ -225,7 +293,9 @@ def read(path: Path) -> Corpus:
             f"{path} has schema {about.get('schema')}, and this version reads schema {SCHEMA}; "
             "scan its sources again into a new file (keys stay the same)"
         )
-    missing = {*FILE_FIELDS.names, *INSTANCE_FIELDS.names} - set(table.column_names)
+    prepared = about.get("prepared")
+    fields = [*FILE_FIELDS.names, *INSTANCE_FIELDS.names]
+    missing = {*fields, *(MEMBER_FIELDS.names if prepared else ())} - set(table.column_names)
     if missing:
         raise ValueError(
             f"{path} lacks the columns {', '.join(sorted(missing))}; scan its sources again"
@@ -234,12 +304,36 @@ def read(path: Path) -> Corpus:
     limits = Limits(**settings.pop("limits"))
     return Corpus(
         table=table.replace_schema_metadata(None),
-        roots=about["roots"],
+        roots=_roots(path, about["roots"]),
         settings=ScanSettings(**settings, limits=limits),
+        prepared=None if prepared is None else Coding(**prepared),
     )
 
 
-def _about(table: pa.Table, path: Path) -> dict[str, Any]:
+def _table(path: str) -> pa.Table:
+    if not is_remote(path):
+        return pq.read_table(path, memory_map=False)
+    system, inside = remote(path)
+    with system.open(inside, "rb") as file:
+        return pq.read_table(file)
+
+
+def _roots(path: str, roots: Mapping[str, str]) -> dict[str, str]:
+    """The folders of the roots, of which one may be where the manifest lies."""
+    if not is_remote(path):
+        elsewhere = [root for root in roots.values() if is_remote(root)]
+        if elsewhere:
+            # What a file says is not enough to reach out for: an address has to be asked for.
+            raise ValueError(
+                f"{path}: its media lie elsewhere ({elsewhere[0]}); give that address as the corpus"
+            )
+        here = str(Path(path).resolve().parent)
+    else:
+        here = path.rpartition("/")[0]
+    return {name: here if root == HERE else root for name, root in roots.items()}
+
+
+def _about(table: pa.Table, path: str) -> dict[str, Any]:
     text = (table.schema.metadata or {}).get(_METADATA)
     if text is None:
         raise ValueError(_no_corpus(path))
@@ -248,7 +342,7 @@ def _about(table: pa.Table, path: Path) -> dict[str, Any]:
     return about
 
 
-def _no_corpus(path: Path) -> str:
+def _no_corpus(path: str) -> str:
     return (
         f"{path} is no corpus, or is damaged; make one with 'earsight scan SOURCE -o FILE', where "
         "FILE is new"

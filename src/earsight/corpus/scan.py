@@ -78,6 +78,8 @@ def scan(
     workers = cores() if workers is None else workers
     _check_settings(settings, output, workers)
     previous = read(output) if output.exists() else None
+    if previous is not None and previous.prepared is not None:
+        raise ValueError(f"{output}: is the manifest of prepared shards; give another output")
     located = None if listing is None else _located(listing, sources, labels)
     given = _read_labels(labels, previous, output) if located is None else located.labels
     _check_group(given, group_by)

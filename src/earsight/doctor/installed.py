@@ -70,6 +70,11 @@ EXTRAS: Mapping[str, Extra] = {
         without="positives (no method.search=certified) and neighbours beyond a million windows "
         "are found by exact search alone",
     ),
+    "remote": Extra(
+        packages=("fsspec",),
+        modules=("fsspec",),
+        without="prepared shards are read from this machine alone, not from object stores",
+    ),
     "onnx": Extra(
         packages=("onnx", "onnxruntime", "onnxscript"),
         modules=("onnx", "onnxruntime", "onnxscript"),

@@ -1,7 +1,6 @@
 """Official folds that an evaluation takes in turn."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from earsight.config import RunConfig
@@ -28,7 +27,7 @@ def chosen_folds(config: RunConfig, folds: Sequence[int] | Literal["all"]) -> tu
     Raises:
         ValueError: the corpus has no folds, or not these.
     """
-    known = folds_of(read(Path(config.data.corpus))) if folds else ()
+    known = folds_of(read(config.data.corpus)) if folds else ()
     if not folds:
         return ()
     if not known:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
 from earsight.corpus.instances import Instances
+from earsight.corpus.manifest import resolved
 from earsight.corpus.split import Task
 from earsight.evaluation.features import Encoder, Features
 from earsight.evaluation.labels import LabelChoice, choose_labels
@@ -160,17 +161,17 @@ def check_unseen(
     )
 
 
-def _division(config: RunConfig) -> tuple[Path, int, float, int]:
+def _division(config: RunConfig) -> tuple[str, int, float, int]:
     """What decides which instances of which corpus are held out."""
     data = config.data
-    return Path(data.corpus).resolve(), data.fold, data.holdout, config.seed
+    return resolved(data.corpus), data.fold, data.holdout, config.seed
 
 
 def with_corpus(tree: Tree, corpus: Path | None) -> Tree:
     """Settings for another corpus, if one is given."""
     if corpus is None:
         return tree
-    return merge(tree, {"data": {"corpus": str(corpus.resolve())}})
+    return merge(tree, {"data": {"corpus": resolved(corpus)}})
 
 
 @dataclass(frozen=True, kw_only=True)

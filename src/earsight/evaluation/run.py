@@ -226,7 +226,7 @@ def _evaluators(
         one.data.train.key[sample_rows(one.data.train, config.evaluation.probe_samples)]
         for one in made
     ]
-    corpus = read(Path(config.data.corpus))
+    corpus = read(config.data.corpus)
     pool = instances(corpus, np.isin(corpus.column("key"), np.concatenate(keys)))
     shared: Shared = {}
     # A fold's own clips may lack what it leaves unused; a cache on disk is that of all folds.

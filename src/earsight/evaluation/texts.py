@@ -156,7 +156,7 @@ def protocol_facts(
     """
     return {
         "task": task,
-        "data": read(Path(config.data.corpus)).settings.layout,
+        "data": read(config.data.corpus).settings.layout,
         "folds": sorted({repeat.fold for repeat in repeats if repeat.fold}),
         "seeds": sorted({repeat.seed for repeat in repeats}),
         "clips": config.evaluation.clips,

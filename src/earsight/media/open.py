@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from earsight.media.members import open_member, parse_member
 from earsight.media.types import Limits, MediaError
 
 FORMATS = (
@@ -43,14 +44,15 @@ class Deadline:
 def open_media(
     path: str | os.PathLike[str], limits: Limits | None = None, *, probing: bool = True
 ) -> Iterator[InputContainer]:
-    """Open a local file for reading, and close it whatever happens.
+    """Open a file for reading, and close it whatever happens.
 
     Only regular files are opened, only by FFmpeg's ``file`` protocol and only in the containers of
     ``FORMATS``, so a playlist under another name reaches neither other files nor the network.
+    A member of an archive is read by Python, and FFmpeg is given its bytes.
     FFmpeg writes nothing to the terminal: PyAV drops its messages unless told otherwise.
 
     Args:
-        path: the file.
+        path: the file, or a member (:mod:`earsight.media.members`).
         limits: what the file may cost; streams, duration and seconds are checked here, pixels where
             a stream is chosen.
         probing: have FFmpeg decode a little of each stream to complete what the header says. Where
@@ -61,14 +63,17 @@ def open_media(
     """
     limits = limits or Limits()
     name = os.fspath(path)
-    _check_regular(name)
+    member = parse_member(name)
+    content = None if member is None else open_member(member)
+    if content is None:
+        _check_regular(name)
     container_options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     if not probing:
         container_options |= {"codec_whitelist": "none", "probesize": "32"}
     try:
         container = av.open(
             # The prefix keeps a colon in a file's name from being read as a protocol.
-            f"file:{name}",
+            f"file:{name}" if content is None else content,
             mode="r",
             options=_probing_options(limits),
             container_options=container_options,
@@ -76,6 +81,9 @@ def open_media(
             timeout=(limits.seconds, limits.seconds),
         )
     except (av.FFmpegError, OSError) as error:
+        if content is not None:
+            content.seek(0)
+            raise MediaError(_why_not_media(content.read(_HEAD))) from error
         raise MediaError(_why_not_opened(Path(name), error, limits)) from error
     try:
         _check_limits(container, limits)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
+from earsight.media.members import suffix_of
 from earsight.media.open import Deadline, open_media
 from earsight.media.packets import PacketReader, Unsearchable
 from earsight.media.streams import Chosen, Unprobed, check_header, check_rate, choose
@@ -63,7 +63,7 @@ def read_file(
         MediaError: the file cannot be read, or lacks a wanted stream.
     """
     deadline = Deadline(limits.seconds)
-    probing = Path(path).suffix.lower() not in _TOLD_BY_HEADER
+    probing = suffix_of(path) not in _TOLD_BY_HEADER
     searching = True
     while True:
         try:

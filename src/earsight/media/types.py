@@ -28,6 +28,27 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coding:
+    """How files made anew by :mod:`earsight.media.transcode` are written.
+
+    Attributes:
+        short_side: pixels of the short side at most; smaller pictures keep their size.
+        fps: frames per second at most; slower films keep their frames.
+        rate: samples per second of the sound.
+        keyframe_every: frames from one keyframe to the next.
+        crf: constant rate factor of libx264: the higher, the coarser.
+        preset: of libx264, between quick and small.
+    """
+
+    short_side: int = 256
+    fps: float = 16.0
+    rate: int = 24_000
+    keyframe_every: int = 8
+    crf: int = 20
+    preset: str = "medium"
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoRequest:
     """Frames wanted of a file.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
+from earsight.media.members import file_behind, open_member, parse_member, suffix_of
 from earsight.media.types import MediaError
 from earsight.report.preview import make_preview
 
@@ -166,7 +167,7 @@ class Embedder:
             return Medium(left_out=reason)
 
     def _embed(self, path: Path, span: Span | None) -> Medium:
-        if not path.is_file():
+        if not Path(file_behind(str(path))).is_file():
             raise ValueError("there is no such file")
         content, kind, whole = self._content(path, span)
         if self.used + len(content) > self.total_bytes:
@@ -183,9 +184,11 @@ class Embedder:
 
     def _content(self, path: Path, span: Span | None) -> tuple[bytes, str, bool]:
         """What is embedded, its media type, and whether it is the whole file."""
-        kind, size = _TYPES.get(path.suffix.lower()), path.stat().st_size
+        member, kind = parse_member(str(path)), _TYPES.get(suffix_of(str(path)))
+        size = path.stat().st_size if member is None else member.length
         if kind is not None and size <= self.item_bytes:
-            return path.read_bytes(), kind, True
+            content = path.read_bytes() if member is None else open_member(member).read()
+            return content, kind, True
         why = f"{size / 1e6:.1f} MB, more than {self.item_bytes / 1e6:g} MB"
         if kind is None:
             why = f"browsers do not play {path.suffix or 'files without a suffix'}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from earsight.config import RunConfig
 from earsight.corpus.instances import instances
-from earsight.corpus.manifest import read
+from earsight.corpus.manifest import place_of, read
 from earsight.corpus.split import assign, usable
 from earsight.training.setup import task_of
 
@@ -57,7 +57,7 @@ def read_history(run: Path, config: RunConfig) -> History:
 
 def _hours(config: RunConfig, clips: int | None) -> float | None:
     """Hours of the training split, where the manifest is there and still has as many clips."""
-    path = Path(config.data.corpus)
+    path = Path(place_of(config.data.corpus))
     if not clips or not path.is_file():
         return None
     try:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from earsight.corpus.manifest import read
+from earsight.corpus.manifest import place_of, read
 from earsight.report.words import Fact
 from earsight.training.terms import UNKNOWN, read_terms
 
@@ -33,7 +33,7 @@ def terms_of(run: Path, corpus: Path) -> Iterator[Fact]:
 
 def _media(corpus: Path) -> Iterator[Fact]:
     """What the folders of a corpus say of their terms."""
-    if not corpus.is_file():
+    if not Path(place_of(corpus)).is_file():
         return
     try:
         roots = read(corpus).roots

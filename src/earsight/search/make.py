@@ -16,6 +16,7 @@ from earsight.corpus.batch import Failure
 from earsight.corpus.instances import instances
 from earsight.corpus.manifest import Corpus, read, write
 from earsight.corpus.scan import scan
+from earsight.corpus.shards.check import check_prepared, holds_shards
 from earsight.evaluation.load import Loaded
 from earsight.search.embed import Span, WindowEmbedder
 from earsight.search.index import (
@@ -108,6 +109,8 @@ def make_index(
     check_folder(folder)
     corpus = _corpus(source, folder)
     embedder = WindowEmbedder(loaded=loaded, device=device, span=span, workers=workers)
+    config = loaded.config
+    check_prepared(corpus, config.video, config.audio, embedder.modalities)
     mask = _usable(corpus, embedder)
     chosen = instances(corpus, mask)
     if not len(chosen):
@@ -151,9 +154,9 @@ def make_index(
 
 
 def _corpus(source: str | Path, folder: Path) -> Corpus:
-    """The manifest that ``source`` is, or that of a scan of it."""
-    if Path(source).suffix == ".parquet":
-        return read(Path(source))
+    """The manifest that ``source`` is or holds, or that of a scan of it."""
+    if str(source).endswith(".parquet") or holds_shards(source):
+        return read(source)
     # Apart: an index of something else, which is refused later, keeps its own manifest.
     with tempfile.TemporaryDirectory() as place:
         manifest = Path(place) / CORPUS

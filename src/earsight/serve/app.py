@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp
 
+from earsight.media.members import open_member, parse_member
+from earsight.media.types import MediaError
 from earsight.search.embedder import Embedder
 from earsight.serve.asking import LABEL, WAYS, Asked, read_asked, ways
 from earsight.serve.guard import Guard
@@ -163,7 +165,15 @@ def _add_media(app: FastAPI, desk: Desk) -> None:
         read_asked(request.query_params, library, ())
         file = library.file(_number(number))
         headers = {"Cache-Control": "private, no-cache"}
-        return FileResponse(file.locate(), media_type=file.media_type, headers=headers)
+        place = file.locate()
+        member = parse_member(str(place))
+        if member is None:
+            return FileResponse(place, media_type=file.media_type, headers=headers)
+        try:
+            content = open_member(member).read()
+        except MediaError as error:
+            raise RefusedError(404, f"The file {error}.") from error
+        return Response(content, media_type=file.media_type, headers=headers)
 
     @app.api_route("/picture/{number}", methods=READ)
     async def still(request: Request, number: str) -> Response:

@@ -1,7 +1,7 @@
 """What an index has to show: files and windows by number, their labels, and where files lie."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from earsight.corpus.instances import encode
 from earsight.corpus.manifest import Corpus, read
+from earsight.media.members import parse_member, suffix_of
 from earsight.search.index import CORPUS, Index
 from earsight.serve.limits import RefusedError
 
@@ -69,23 +70,25 @@ class File:
     @property
     def media_type(self) -> str:
         """What a browser is told that it is."""
-        return _TYPES.get(self.absolute.suffix.lower(), OTHER_TYPE)
+        return _TYPES.get(suffix_of(str(self.absolute)), OTHER_TYPE)
 
     def locate(self) -> Path:
-        """Where it really lies.
+        """Where it really lies; of a prepared clip, the name of the member.
 
         Raises:
             RefusedError: it is gone, is no regular file, or leads out of its root.
         """
+        member = parse_member(str(self.absolute))
+        there = self.absolute if member is None else Path(member.archive)
         try:
-            real, root = self.absolute.resolve(strict=True), self.root.resolve(strict=True)
+            real, root = there.resolve(strict=True), self.root.resolve(strict=True)
         except OSError as error:
             raise RefusedError(404, "The file is no longer where it was embedded.") from error
         if not real.is_relative_to(root):
             raise RefusedError(403, "The file is a link out of the folder that was embedded.")
         if not real.is_file():
             raise RefusedError(403, "This is no regular file.")
-        return real
+        return real if member is None else Path(replace(member, archive=str(real)).text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,8 @@ def corpus_digest(corpus: Corpus) -> str:
     digest = hashlib.blake2b(digest_size=12)
     order = np.argsort(corpus.column("key"))
     digest.update(np.ascontiguousarray(corpus.column("key")[order]).tobytes())
+    if corpus.prepared is not None:
+        digest.update(json.dumps(asdict(corpus.prepared), sort_keys=True).encode())
     columns = [name for name in corpus.table.column_names if name.startswith(LABEL_PREFIX)]
     for name in sorted([*columns, *([SPLIT] if corpus.has_splits else [])]):
         texts = corpus.column(name)[order]

@@ -16,6 +16,7 @@ from earsight.corpus.device_cache import DeviceCache
 from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import load
 from earsight.corpus.manifest import read
+from earsight.corpus.shards.check import check_prepared
 from earsight.corpus.sources import Files, Source
 from earsight.corpus.split import Task, assign, in_folds, split_by_group, usable
 from earsight.corpus.tensors import TensorClips
@@ -75,7 +76,9 @@ def open_data(
     """
     if not config.data.corpus:
         raise ValueError("data.corpus: names no manifest; make one with `earsight scan`")
-    corpus = read(Path(config.data.corpus))
+    corpus = read(config.data.corpus)
+    modalities = modalities_of(task or task_of(config))
+    check_prepared(corpus, config.video, config.audio, modalities)
     chosen = usable(
         corpus,
         audio_missing=config.data.audio_missing,
@@ -88,7 +91,7 @@ def open_data(
     split = assign(corpus, data.holdout, config.seed, chosen.mask, data.fold)
     target = target_of(config) if learning else None
     train, left_out = _learnable(config, instances(corpus, split.train), target)
-    _check_files(config, train)
+    _check_files(config, train, prepared=corpus.prepared is not None)
     used = split.train | split.held_out
     if data.fold and data.cache == "disk":
         # One cache for all folds: of clips that another one uses too, nothing is decoded again.
@@ -186,11 +189,16 @@ def _learnable(
     return train, left_out
 
 
-def _check_files(config: RunConfig, train: Instances) -> None:
+def _check_files(config: RunConfig, train: Instances, *, prepared: bool) -> None:
     """A sample of the files must still be there; single ones that are not, the loop replaces."""
     step = max(1, len(train) // _CHECKED_FILES)
     sample = train.take(np.arange(0, len(train), step))
     gone = missing_files(sample)
+    if len(gone) > config.data.max_failures * len(sample) and prepared:
+        raise ValueError(
+            f"{len(gone)} of {len(sample)} clips could not be prepared, such as {gone[0]}; mend or "
+            "remove these files, scan and prepare again, or raise data.max_failures"
+        )
     if len(gone) > config.data.max_failures * len(sample):
         raise ValueError(
             f"{len(gone)} of {len(sample)} files are gone since the scan, such as {gone[0]}; "

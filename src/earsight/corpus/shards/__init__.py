@@ -1,0 +1,1 @@
+"""Corpora prepared for training: small files in tar archives, read at random by key."""
