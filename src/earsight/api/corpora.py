@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from earsight.config import parse
 from earsight.corpus.av_digits import AvDigits, render_av_digits
 from earsight.corpus.layouts import LayoutOptions, read_layout
 from earsight.corpus.scan import ScanReport
@@ -12,6 +13,7 @@ from earsight.corpus.scan import scan as scan_media
 from earsight.corpus.shards.prepare import prepare as prepare_shards
 from earsight.corpus.shards.report import PrepareReport
 from earsight.media.types import Coding
+from earsight.presets import load as load_preset
 
 
 def scan(
@@ -67,8 +69,9 @@ def prepare(
     corpus: str | Path,
     output: Path,
     *,
-    fps: float = Coding.fps,
-    rate: int = Coding.rate,
+    preset: str | None = None,
+    fps: float | None = None,
+    rate: int | None = None,
     short_side: int = Coding.short_side,
     **options: Any,
 ) -> PrepareReport:
@@ -77,15 +80,22 @@ def prepare(
     Args:
         corpus: a manifest.
         output: the folder of the shards.
-        fps: frames per second at most.
-        rate: samples per second of the sound.
+        preset: whose ``video.fps`` and ``audio.rate`` the shards get, unless they are given.
+        fps: frames per second at most; 16 without a preset.
+        rate: samples per second of the sound; 24000 without a preset.
         short_side: pixels of the pictures' short side at most.
         options: the other arguments of that function.
 
     Raises:
         ValueError: the corpus or a setting cannot be used, or the folder holds something else.
     """
-    coding = Coding(fps=fps, rate=rate, short_side=short_side)
+    wanted = None if preset is None else parse(load_preset(preset))
+    known = (Coding.fps, Coding.rate) if wanted is None else (wanted.video.fps, wanted.audio.rate)
+    coding = Coding(
+        fps=known[0] if fps is None else fps,
+        rate=known[1] if rate is None else rate,
+        short_side=short_side,
+    )
     return prepare_shards(corpus, output, coding=coding, **options)
 
 

@@ -80,17 +80,19 @@ class Scan:
 class Prepare:
     """Make the clips of a corpus anew, small and quick to read, as shards to train on.
 
-    Example: earsight prepare corpus.parquet -o shards
+    Example: earsight prepare corpus.parquet -o shards --preset tiny
     """
 
     corpus: Positional[Path]
     """The manifest that `earsight scan` wrote."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """The folder of shards to make; one that was begun before is gone on with."""
-    fps: float = 16.0
-    """Frames per second at most; slower films keep their frames."""
-    rate: int = 24000
-    """Samples per second of the sound, as the model's audio.rate."""
+    preset: str | None = None
+    """Settings that the shards are for, whose video.fps and audio.rate they get."""
+    fps: float | None = None
+    """Frames per second at most; slower films keep their frames (default: the preset's, or 16)."""
+    rate: int | None = None
+    """Samples per second of the sound (default: the preset's, or 24000)."""
     short_side: int = 256
     """Pixels of the pictures' short side at most; smaller ones keep their size."""
     workers: int | None = None
@@ -106,6 +108,7 @@ class Prepare:
             report = api.prepare(
                 self.corpus,
                 self.output,
+                preset=self.preset,
                 fps=self.fps,
                 rate=self.rate,
                 short_side=self.short_side,

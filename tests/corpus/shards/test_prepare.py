@@ -304,6 +304,12 @@ def test_the_command_tells_what_it_made(manifest, tmp_path):
     assert (coding.fps, coding.rate, coding.short_side) == (8, 16000, 64)
 
 
+def test_a_preset_says_what_its_model_hears(manifest, tmp_path):
+    api.prepare(manifest, tmp_path / "s", preset="tiny", fps=5, short_side=64, workers=0)
+    coding = read(tmp_path / "s").prepared
+    assert (coding.fps, coding.rate, coding.short_side) == (5, 8000, 64)
+
+
 def test_samples_can_be_told_by_their_archive_alone(shards, manifest):
     before = {key_text(row["key"]): row for row in read(manifest).table.to_pylist()}
     seen = []
