@@ -10,7 +10,7 @@ the sound put through decoders that are open already, with nothing converted.
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,12 @@ class Floor:
             coder.sample_rate, coder.layout = of.sample_rate, of.layout
         return coder
 
-    def decode(self, request: ClipRequest) -> None:
-        """Decode the pictures and the sound of a request."""
+    def decode(self, requests: Sequence[ClipRequest]) -> None:
+        """Decode the pictures and the sound of requests."""
+        for request in requests:
+            self._decode(request)
+
+    def _decode(self, request: ClipRequest) -> None:
         seen, heard = request.video[0], request.audio[0]
         self._read(0, seen.start, seen.start + (seen.frames - 1) / seen.fps)
         self._read(1, heard.start, heard.start + heard.duration)
@@ -80,12 +84,13 @@ class Floor:
         coder.flush_buffers()
 
 
-def reference_read(request: ClipRequest) -> None:
+def reference_read(batch: Sequence[ClipRequest]) -> None:
     """The reference's reading: pictures cropped, resized and mirrored, and sound."""
-    with av.open(request.path) as container:
-        for image in reference.read_pictures(container, request.video[0]):
-            np.asarray(reference.shape(image, request.video[0]))
-        reference.read_sound(container, request.audio[0])
+    for request in batch:
+        with av.open(request.path) as container:
+            for image in reference.read_pictures(container, request.video[0]):
+                np.asarray(reference.shape(image, request.video[0]))
+            reference.read_sound(container, request.audio[0])
 
 
 def prepared(folder: Path) -> tuple[str, float]:
@@ -104,7 +109,7 @@ def likeness(path: str) -> float:
         stream = container.streams.video[0]
         size = stream.codec_context.height, stream.codec_context.width
     with open_media(path) as container:
-        times = [float(f.pts * f.time_base) for f in container.decode(video=0) if f.pts is not None]
+        times = [float(f.time) for f in container.decode(video=0) if f.time is not None]
     wanted = [
         VideoRequest(start=time + 1e-4, fps=1.0, frames=1, size=size)
         for time in times[:: max(1, len(times) // BOUNDARIES)]
@@ -145,7 +150,7 @@ def stages(
         "both": part,
         "spectrogram": lambda _: ours.spectrogram(sound),
         "photometric": lambda _: ours.colour(video),
-        "decode floor": lambda n: [floor.decode(request) for request in batches[n]],
+        "decode floor": lambda n: floor.decode(batches[n]),
     }
 
 
@@ -180,7 +185,7 @@ def main() -> int:
             {
                 "prepared": lambda number: [decode(one) for one in batches[number]],
                 "as found": lambda number: [decode(one) for one in raw_batches[number]],
-                "reference": lambda number: [reference_read(one) for one in raw_batches[number]],
+                "reference": lambda number: reference_read(raw_batches[number]),
             },
             rounds,
         )

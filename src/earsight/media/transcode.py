@@ -33,7 +33,7 @@ CLOCK = 90_000
 
 _BLOCK = 4608
 _FLAC = {"frame_size": str(_BLOCK), "compression_level": "2"}
-"""Few blocks of simple prediction: 17 % more bytes than usual, in two thirds of the time to decode."""
+"""Few blocks of simple prediction: 17 % more bytes, decoded in two thirds of the time."""
 
 FASTER = 1.02
 """By how much a rate may exceed the wanted one before frames are left out."""
