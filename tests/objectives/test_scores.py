@@ -63,3 +63,23 @@ def test_stay_float32_under_autocast(how):
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, scores(half.float(), bank, rows, 0.07, how))
     assert half.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("how", ["dense", "gather"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_bank_of_half_precision_is_widened_before_products_are_made(how, dtype):
+    torch.manual_seed(0)
+    queries, bank = torch.randn(4, 2, 16, requires_grad=True), torch.randn(30, 16).to(dtype)
+    rows = torch.randint(0, 30, (4, 5))
+    got = scores(queries, bank, rows, 0.07, how)
+    wanted = scores(queries, bank.float(), rows, 0.07, how)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, wanted)
+    slopes = [torch.autograd.grad(x.square().sum(), queries)[0] for x in (got, wanted)]
+    assert torch.equal(*slopes)
+
+
+def test_the_kernel_refuses_double_precision():
+    bank = torch.zeros(3, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="take gather"):
+        scores(torch.zeros(1, 1, 4), bank, torch.zeros(1, 2, dtype=torch.int64), 1.0, "triton")

@@ -1,6 +1,7 @@
 """Scores of queries against chosen rows of a bank of targets."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -23,39 +24,76 @@ def widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+How = Literal["dense", "gather", "triton"]
+
+
 def scores(
     queries: Tensor,
     bank: Tensor,
     rows: Tensor,
     temperature: float,
-    how: Literal["auto", "dense", "gather"] = "auto",
+    how: Literal["auto"] | How = "auto",
 ) -> Tensor:
     """``s = x·x̄/τ`` for each query of a sample and each of the sample's rows.
 
-    Both ways give the same scores to rounding. ``dense`` multiplies by the whole bank and picks
+    All ways give the same scores to rounding. ``dense`` multiplies by the whole bank and picks
     the products, ``O(B·Q·N·D)`` operations and ``B·Q·N`` numbers; ``gather`` fetches the rows a
     few samples at a time, forward and again backward, so that ``B·K·D`` numbers never stand in
-    memory. ``auto`` takes ``dense`` for banks of up to 8 times ``K`` rows.
+    memory; ``triton`` fetches and multiplies in one kernel, so that none are written. ``auto``
+    takes ``triton`` on CUDA where it is installed; else ``dense`` for banks of up to 8 times ``K``
+    rows, and ``gather`` for larger ones.
 
     Args:
         queries: ``(B, Q, D)``; the gradient reaches them alone.
-        bank: ``(N, D)`` targets.
+        bank: ``(N, D)`` targets; of half precision too.
         rows: ``(B, K)`` int64 rows of the bank.
         temperature: ``τ``.
         how: which way.
 
     Returns:
-        ``(B, Q, K)`` in the bank's precision (float32), also under autocast.
+        ``(B, Q, K)`` in float32 (float64 for such a bank), also under autocast: half precision is
+        widened before products are made.
+
+    Raises:
+        ValueError: ``triton`` for a bank of float64.
     """
     if how == "auto":
-        how = "dense" if len(bank) <= DENSE_UP_TO * rows.shape[1] else "gather"
+        how = _best(bank, rows.shape[1])
+    if how == "triton" and bank.dtype == torch.float64:
+        raise ValueError("how: the kernel sums in float32; take gather for a bank of float64")
     with torch.autocast(queries.device.type, enabled=False):
-        scaled = queries.to(bank.dtype) / temperature
-        if how == "gather":
-            gathered: Tensor = _Gathered.apply(scaled, bank, rows)  # type: ignore[no-untyped-call]
-            return gathered
+        scaled = queries.to(torch.promote_types(bank.dtype, torch.float32)) / temperature
+        if how != "dense":
+            function = _Fused if how == "triton" else _Gathered
+            fetched: Tensor = function.apply(scaled, bank, rows)  # type: ignore[no-untyped-call]
+            return fetched
         chosen = rows[:, None].expand(-1, queries.shape[1], -1)
-        return (scaled @ bank.detach().T).gather(2, chosen)
+        return (scaled @ bank.detach().to(scaled.dtype).T).gather(2, chosen)
+
+
+def _best(bank: Tensor, count: int) -> How:
+    fits = bank.device.type == "cuda" and bank.dtype != torch.float64
+    if fits and find_spec("triton") is not None:
+        return "triton"
+    return "dense" if len(bank) <= DENSE_UP_TO * count else "gather"
+
+
+class _Fused(torch.autograd.Function):
+    """Products of queries with rows that are never copied."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
+        # Triton is not installed everywhere.
+        from earsight.objectives.scores_triton import products  # noqa: PLC0415
+
+        ctx.save_for_backward(bank, rows)
+        return products(queries, bank, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        from earsight.objectives.scores_triton import slopes  # noqa: PLC0415
+
+        return slopes(gradients[0], *ctx.saved_tensors), None, None
 
 
 class _Gathered(torch.autograd.Function):
@@ -87,4 +125,4 @@ def _targets(bank: Tensor, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
     for begin in range(0, len(rows), step):
         part = slice(begin, begin + step)
         chosen = rows[part]
-        yield part, bank.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
+        yield part, widened(bank.index_select(0, chosen.flatten())).view(*chosen.shape, -1)
