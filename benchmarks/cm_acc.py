@@ -20,9 +20,10 @@ from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.corpus.clips import TrainingClips
 from earsight.training.logging import NoLog
-from earsight.training.loop import Loop, Parts, train_step
+from earsight.training.loop import Loop
 from earsight.training.plan import Plan, with_size
 from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import Parts, train_step
 
 CPU = torch.device("cpu")
 MOST = 1.15

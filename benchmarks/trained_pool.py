@@ -17,9 +17,9 @@ from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.encoders.momentum import Caught, last_linear
-from earsight.training.loop import Parts, prepare, train_step
 from earsight.training.plan import Plan, with_size
 from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import Parts, prepare, train_step
 
 CPU = torch.device("cpu")
 

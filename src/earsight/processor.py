@@ -1,9 +1,13 @@
-"""What the processor offers."""
+"""What the processor offers, and what compiles for it."""
 
+import os
+import shutil
 from functools import cache
 from pathlib import Path
 
 import torch
+
+COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
 @cache
@@ -22,3 +26,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return True
     return device.type == "cpu" and bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def compiler() -> str | None:
+    """The path of a C++ compiler, the one that ``CXX`` names first; None where there is none."""
+    wanted = (os.environ.get("CXX", ""), *COMPILERS)
+    return next((path for name in wanted if name and (path := shutil.which(name))), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earsight import cli
+from earsight import cli, processor
 from earsight.doctor import codecs, devices, examine, installed, speed
 from earsight.doctor.check import Check, examination
 from earsight.doctor.codecs import CODECS, try_codec
@@ -125,7 +125,7 @@ def test_devices_and_disk(tmp_path, monkeypatch):
     little = devices.disk(tmp_path)
     assert little.status == "lacking"
     assert little.remedy
-    monkeypatch.setattr(devices, "_COMPILERS", ())
+    monkeypatch.setattr(processor, "COMPILERS", ())
     monkeypatch.delenv("CXX", raising=False)
     assert by_name(devices.devices())["compiler"].status == "lacking"
 

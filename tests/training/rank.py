@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from earsight import api, cli
-from earsight.training import loop
+from earsight.training import loop, step
 from earsight.training.distributed import ALONE, join_ranks
 from earsight.training.logging import NoLog
-from earsight.training.loop import train_step
 from earsight.training.place import place
 from earsight.training.plan import Plan, with_size
 from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import train_step
 
 CPU = torch.device("cpu")
 STEPS = 3
@@ -142,7 +142,7 @@ def fail(*arguments):
 
 def at_third_batch(happens):
     """Let something happen on rank 1."""
-    real, seen = loop.prepare, []
+    real, seen = step.prepare, []
 
     def prepare(*arguments):
         seen.append(None)
@@ -151,7 +151,7 @@ def at_third_batch(happens):
         return real(*arguments)
 
     if place().rank == 1:
-        loop.prepare = prepare
+        step.prepare = prepare
 
 
 if __name__ == "__main__":

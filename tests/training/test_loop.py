@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from earsight import api
-from earsight.config import parse
-from earsight.training import loop
-from earsight.training.loop import make_optimizer, train_step
+from earsight.config import as_tree, parse
+from earsight.training import step
 from earsight.training.plan import Plan
 from earsight.training.setup import build_parts, clip_settings, fit_inputs, open_data
+from earsight.training.step import gradient_norm, make_optimizer, train_step
 from earsight.training.window import NonFiniteError
 
 CPU = torch.device("cpu")
@@ -97,10 +97,10 @@ def test_accumulation_equals_the_whole_batch_without_batch_norm(ready, corpus, s
 
 def test_clipping_scales_the_gradient(ready):
     config, parts, clips = ready
-    limited = parse({**loop.as_tree(config), "optimizer": {"clip_norm": 0.01}})
+    limited = parse({**as_tree(config), "optimizer": {"clip_norm": 0.01}})
     metrics, _, _ = train_step(limited, parts, batches(clips), CPU)
     assert float(metrics["gradient_norm"]) > 0.01
-    assert float(loop.gradient_norm(parts.model)) == pytest.approx(0.01, rel=1e-3)
+    assert float(gradient_norm(parts.model)) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +120,15 @@ def test_a_run_stops_where_the_loss_is_no_number_and_names_the_clips(
     corpus, small, tmp_path, monkeypatch
 ):
     config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "train.log_every=3"])
-    real = loop.prepare
+    real = step.prepare
 
-    def poisoned(config, inputs, batch, device):
-        ready = real(config, inputs, batch, device)
+    def poisoned(config, inputs, batch, *more):
+        ready = real(config, inputs, batch, *more)
         if 8 in batch.index.tolist():
             ready.views[0]["audio"].fill_(torch.nan)
         return ready
 
-    monkeypatch.setattr(loop, "prepare", poisoned)
+    monkeypatch.setattr(step, "prepare", poisoned)
     with pytest.raises(NonFiniteError, match=r"[0-9a-f]{16} .*mp4.*resume") as caught:
         api.pretrain(config, tmp_path / "run", quiet=True)
     assert len(caught.value.rows) == 8

@@ -10,9 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from earsight import api
-from earsight.training.loop import train_step
 from earsight.training.plan import Plan
 from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import train_step
 from earsight.training.window import Window
 
 CPU, META = torch.device("cpu"), torch.device("meta")

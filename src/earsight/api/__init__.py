@@ -2,7 +2,7 @@
 
 from earsight.api.corpora import av_digits, prepare, scan, seconds_of
 from earsight.api.find import embed, load, search, serve
-from earsight.api.learn import configure, dry_run, import_avid, pretrain, run_config
+from earsight.api.learn import configure, dry_run, import_avid, pretrain, profile, run_config
 from earsight.api.measure import AGREEMENT_PAGE, NEGATIVES_PAGE, agreement, negatives
 from earsight.api.studies import study
 from earsight.evaluation.compare import compare
@@ -36,6 +36,7 @@ __all__ = [
     "negatives",
     "prepare",
     "pretrain",
+    "profile",
     "report",
     "run_config",
     "scan",

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from earsight import presets
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse, read_yaml
+from earsight.corpus.clips import TrainingClips
 from earsight.corpus.manifest import resolved
 from earsight.evaluation.load import Progress
 from earsight.evaluation.online import online
@@ -17,9 +19,11 @@ from earsight.training.importing import import_avid as import_checkpoint
 from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
 from earsight.training.plan import Plan, with_size
+from earsight.training.profile import Profile, check_trace, profile_steps
 from earsight.training.run import train, training_clips
 from earsight.training.run_folder import read_config
 from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import Parts
 from earsight.training.targets import with_classes
 
 
@@ -85,8 +89,43 @@ def dry_run(config: RunConfig) -> Estimate:
     Raises:
         ValueError: settings or corpus cannot be used, or there are several processes.
     """
+    trial = _trial(config, "a dry run")
+    workers = worker_count(trial.config)
+    return estimate(trial.config, trial.parts, trial.clips, trial.plan, trial.device, workers)
+
+
+def profile(config: RunConfig, trace: Path) -> Profile:
+    """Train a run for a few steps and say where their time and memory go; no run is made.
+
+    What a method does before an epoch is left out: dictionaries and pools are empty.
+
+    Args:
+        config: the run's settings.
+        trace: a new file, ``.json`` or ``.json.gz``, for the trace.
+
+    Raises:
+        ValueError: settings, corpus or file cannot be used, or there are several processes.
+    """
+    check_trace(trace)
+    trial = _trial(config, "a profile")
+    workers = worker_count(trial.config)
+    return profile_steps(trial.config, trial.parts, trial.clips, trial.device, workers, trace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """A run that is built to be looked at, not to be kept."""
+
+    config: RunConfig
+    plan: Plan
+    parts: Parts
+    clips: TrainingClips
+    device: torch.device
+
+
+def _trial(config: RunConfig, what: str) -> _Trial:
     if place().size > 1:
-        raise ValueError("a dry run looks at one process; start it without torchrun")
+        raise ValueError(f"{what} looks at one process; start it without torchrun")
     device = prepare_machine(config)
     data = open_data(config)
     config = with_classes(config, data.train)
@@ -95,7 +134,7 @@ def dry_run(config: RunConfig) -> Estimate:
     inputs = fit_inputs(config, data, worker_count(config))
     parts = build_parts(config, inputs, len(data.train), device)
     clips = training_clips(config, data, plan, parts)
-    return estimate(config, parts, clips, plan, device, worker_count(config))
+    return _Trial(config=config, plan=plan, parts=parts, clips=clips, device=device)
 
 
 def pretrain(

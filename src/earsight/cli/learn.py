@@ -32,6 +32,9 @@ class Pretrain:
     """Go on with the run from its last checkpoint, with the settings it has."""
     dry_run: bool = False
     """Build everything, try one made-up and one real micro-batch, and estimate memory and time."""
+    profile: Path | None = None
+    """Make no run, but take a few steps, say where time and memory go, and write a trace to this
+    file, trace.json for one."""
     settings: Settings = ()
     """Settings to change: section.name=value."""
     json: bool = False
@@ -44,8 +47,13 @@ class Pretrain:
 
     def run(self) -> int:
         """Train."""
+        if self.profile is not None:
+            # The profiler's library, which would print when it starts and stops, reads it once.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         from earsight import api
 
+        if self.dry_run and self.profile is not None:
+            raise ValueError("--dry-run and --profile are two things; choose one")
         config = api.run_config(
             self.output,
             preset=self.preset,
@@ -58,6 +66,10 @@ class Pretrain:
         if self.dry_run:
             estimate = api.dry_run(config)
             emit(self.json, estimate.as_dict(), str(estimate))
+            return 0
+        if self.profile is not None:
+            found = api.profile(config, self.profile)
+            emit(self.json, found.as_dict(), str(found))
             return 0
         figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
         if int(os.environ.get("RANK", "0")):

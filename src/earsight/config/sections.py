@@ -295,6 +295,8 @@ class TrainConfig:
         epochs: passes over ``epoch_samples`` draws.
         epoch_samples: draws per epoch; 0 for one of every instance.
         precision: ``float32``, ``bfloat16``, or ``auto`` (bfloat16 where the device gains by it).
+        compile: compile the encoders in training, which takes minutes before the first step and
+            needs a C++ compiler, on a GPU Triton too. On a processor it has not paid.
         log_every: steps between reads of the metrics.
         checkpoint_every: steps between checkpoints; 0 for once an epoch.
         keep_last: checkpoints kept besides the named ones.
@@ -308,6 +310,7 @@ class TrainConfig:
     epochs: int = 100
     epoch_samples: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     log_every: int = 10
     checkpoint_every: int = 0
     keep_last: int = 2

@@ -1,6 +1,5 @@
 """What computes here, how much it holds, and what compiles for it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -9,14 +8,13 @@ from pathlib import Path
 import torch
 
 from earsight.doctor.check import Check
-from earsight.processor import multiplies_bfloat16
+from earsight.processor import compiler, multiplies_bfloat16
 from earsight.training.devices import choose_device, cores, describe_machine
 
 _GIB = 2**30
 _LITTLE_MEMORY = 4 * _GIB
 _LITTLE_SHARED = _GIB // 2
 _LITTLE_DISK = 5 * _GIB
-_COMPILERS = ("c++", "g++", "clang++", "cl")
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _SHARED = Path("/dev/shm")
 
@@ -117,8 +115,7 @@ def memory() -> tuple[int | None, int | None]:
 
 
 def _compiler() -> Check:
-    wanted = (os.environ.get("CXX", ""), *_COMPILERS)
-    found = next((path for name in wanted if name and (path := shutil.which(name))), None)
+    found = compiler()
     if found is None:
         return Check(
             group="devices",

@@ -19,8 +19,8 @@ from earsight.corpus.scan import scan
 from earsight.doctor.check import Check
 from earsight.encoders.pair import Pair
 from earsight.training.devices import choose_device, cores
-from earsight.training.loop import Parts, prepare, train_step
 from earsight.training.setup import blank_inputs, build_parts, clip_settings, open_data
+from earsight.training.step import Parts, prepare, train_step
 
 CLIPS = 32
 """Clips that are made, and clips in a batch."""

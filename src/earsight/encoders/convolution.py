@@ -13,9 +13,15 @@ from torch.nn import functional as F
 def channels_last(x: Tensor) -> Tensor:
     """``x`` ``(B, C, …)`` with its channels innermost in memory.
 
+    Under autocast also in the type that convolutions take: what is stacked and copied on the way
+    to the first of them is then half as much, and rounds to the same.
+
     A single channel is ambiguous, and torch then takes the plain layout; here the strides say
     otherwise, so that convolutions answer in channels-last.
     """
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        x = x.to(torch.get_autocast_dtype(kind))
     if x.shape[1] == 1:
         return x.contiguous().squeeze(1).unsqueeze(-1).movedim(-1, 1)
     layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d

@@ -11,8 +11,8 @@ from earsight.evaluation.load import make_evaluator
 from earsight.evaluation.rows import as_metrics
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.training.logging import Log
-from earsight.training.loop import Parts
 from earsight.training.setup import Data
+from earsight.training.step import Parts
 
 
 def online(

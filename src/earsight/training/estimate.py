@@ -4,17 +4,20 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.corpus.clips import TrainingClips
 from earsight.corpus.loader import batch_bytes
-from earsight.training.loop import Parts, train_step
+from earsight.training.memory import Held, Memory
 from earsight.training.plan import Plan
+from earsight.training.spans import Span, unwatched
+from earsight.training.step import Parts, train_step
 
 _MIB = 2**20
 
@@ -25,10 +28,10 @@ class Estimate:
 
     Attributes:
         parameters: of encoders and heads.
-        parameter_mib: weights, gradients and optimiser state.
-        method_mib: the method's state, such as the memory bank.
-        batches_mib: batches in flight between workers and training.
-        peak_mib: largest memory of this process (on a GPU: allocated there) in one step.
+        memory: bytes of a step by part.
+        batches_mib: batches in flight between workers and training, in main memory.
+        peak_mib: largest memory of this process, or on a GPU, of what was allocated there, in the
+            steps that were tried.
         loss: of the real micro-batch, at the random initialisation.
         compute_seconds: per optimiser step.
         decode_seconds: per optimiser step and worker.
@@ -37,8 +40,7 @@ class Estimate:
     """
 
     parameters: int
-    parameter_mib: float
-    method_mib: float
+    memory: Memory
     batches_mib: float
     peak_mib: float
     loss: float
@@ -47,18 +49,22 @@ class Estimate:
     steps: int
     hours: float
 
+    @property
+    def predicted_mib(self) -> float:
+        """The most that stands on the device at any moment of a step."""
+        return self.memory.peak / _MIB
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        return {**asdict(self), "predicted_mib": self.predicted_mib}
 
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"parameters        {self.parameters:,} ({self.parameter_mib:.0f} MiB with "
-                "gradients and optimiser)",
-                f"method's state    {self.method_mib:.0f} MiB",
-                f"batches in flight {self.batches_mib:.0f} MiB",
-                f"peak memory       {self.peak_mib:.0f} MiB",
+                f"parameters        {self.parameters:,}",
+                f"memory of a step  {self.predicted_mib:.0f} MiB: {self.memory}",
+                f"batches in flight {self.batches_mib:.0f} MiB, in main memory",
+                f"largest so far    {self.peak_mib:.0f} MiB, with all that the process holds",
                 f"a step            {self.compute_seconds:.2f} s to compute, "
                 f"{self.decode_seconds:.2f} s to decode",
                 f"loss              {self.loss:.3f} on one real micro-batch",
@@ -79,16 +85,13 @@ def estimate(
     began = time.monotonic()
     real = clips[0]
     decode = (time.monotonic() - began) * config.train.accumulate
-    _step(config, parts, _made_up(real), device)
+    with Held(parts) as held:
+        _step(config, parts, _made_up(real), device, held)
     loss, compute = _step(config, parts, real, device)
-    weights = list(parts.model.parameters())
-    parameter_bytes = sum(p.numel() * p.element_size() for p in weights)
     per_step = max(compute, decode / max(1, workers)) if workers else compute + decode
     return Estimate(
-        parameters=sum(p.numel() for p in weights),
-        # Weights, gradients, and Adam's two moments.
-        parameter_mib=4 * parameter_bytes / _MIB,
-        method_mib=sum(b.numel() * b.element_size() for b in parts.method.buffers()) / _MIB,
+        parameters=sum(p.numel() for p in parts.model.parameters()),
+        memory=held.memory(clips.source),
         batches_mib=batch_bytes(clips) * max(1, workers * config.data.prefetch) / _MIB,
         peak_mib=_peak_mib(device),
         loss=loss,
@@ -100,7 +103,7 @@ def estimate(
 
 
 def _step(
-    config: RunConfig, parts: Parts, batch: Batch, device: torch.device
+    config: RunConfig, parts: Parts, batch: Batch, device: torch.device, span: Span = unwatched
 ) -> tuple[float, float]:
     """Loss and seconds of one optimiser step that sees the batch ``accumulate`` times."""
 
@@ -110,7 +113,7 @@ def _step(
 
     parts.model.train()
     began = time.monotonic()
-    metrics, finite, _ = train_step(config, parts, again(), device)
+    metrics, finite, _ = train_step(config, parts, again(), device, span=span)
     loss = float(metrics["loss"])
     seconds = time.monotonic() - began
     if not bool(finite):
@@ -122,21 +125,14 @@ def _step(
 
 def _made_up(batch: Batch) -> Batch:
     """A batch of a real one's shape, made up: shows whether shapes fit and memory suffices."""
-    views = tuple(
-        {
-            "video": torch.full_like(view["video"], 127),
-            "audio": torch.linspace(-1, 1, view["audio"].shape[1]).expand_as(view["audio"]),
-        }
-        for view in batch.views
-    )
-    return Batch(
-        views=views,
-        row=batch.row,
-        index=batch.index,
-        start=batch.start,
-        has_audio=batch.has_audio,
-        labels=batch.labels,
-    )
+    views = tuple({name: _like(x) for name, x in view.items()} for view in batch.views)
+    return replace(batch, views=views, failures=())
+
+
+def _like(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        return torch.full_like(x, 127)
+    return torch.linspace(-1, 1, x.shape[1], device=x.device).expand_as(x)
 
 
 def _peak_mib(device: torch.device) -> float:

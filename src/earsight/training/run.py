@@ -11,10 +11,11 @@ from torch import Tensor
 from earsight.config import RunConfig, write_yaml
 from earsight.corpus.clips import TrainingClips
 from earsight.terminal import progress_bar
+from earsight.training.compiled import require_compiler
 from earsight.training.devices import describe_machine, prepare_machine, versions, worker_count
 from earsight.training.distributed import ALONE, Ranks, join_ranks
 from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
-from earsight.training.loop import Evaluate, Loop, Parts
+from earsight.training.loop import Evaluate, Loop
 from earsight.training.origin import inherited, read_origin, write_origin
 from earsight.training.place import said_once
 from earsight.training.plan import Plan, with_size
@@ -30,6 +31,7 @@ from earsight.training.setup import (
     tensor_data,
 )
 from earsight.training.start import read_start, start_inputs, start_memory, start_weights
+from earsight.training.step import Parts
 from earsight.training.targets import class_codes, target_of, with_classes
 from earsight.transforms.inputs import Inputs
 
@@ -100,6 +102,8 @@ def train(
     with said_once():
         require_extras(config.log)
         device = prepare_machine(config)
+        if config.train.compile:
+            require_compiler(device)
     with join_ranks(device, config.train.rank_timeout) as ranks:
         if tensors is None:
             data = _open_data(config, quiet or not ranks.is_main)

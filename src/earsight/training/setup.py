@@ -22,9 +22,10 @@ from earsight.corpus.split import Task, assign, in_folds, split_by_group, usable
 from earsight.corpus.tensors import TensorClips
 from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
+from earsight.training.compiled import Compiled
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.distributed import ALONE, Ranks
-from earsight.training.loop import Parts, make_optimizer
+from earsight.training.step import Parts, make_optimizer
 from earsight.training.targets import Target, labelled, take_share, target_of
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.inputs import Inputs
@@ -227,14 +228,14 @@ def build_parts(
     """Everything that is trained or saved, before the first step.
 
     Raises:
-        ValueError: the method needs more rows.
+        ValueError: the method needs more rows, or nothing compiles here.
     """
     model, method = build_model(config, device), build_method(config, size, device)
     method.check_rows()
     method.attach(model)
     return Parts(
         model=model,
-        wrapped=ranks.wrap(model, device),
+        wrapped=ranks.wrap(Compiled(model, device) if config.train.compile else model, device),
         method=method,
         inputs=inputs.to(device),
         optimizer=make_optimizer(config, model, device),
