@@ -3,7 +3,7 @@
 The clip is that of AVID at scale: 8 frames at 16 fps and 224 × 224 pixels, 2 s of sound at 24 kHz
 as 200 × 257 levels, at random places of a video of 340 × 256, 30 fps, a keyframe every 12 frames.
 Both sides do everything from the file to network inputs, the changes of colour included; ours are
-compiled (``train.compile``), which is done before anything is timed.
+compiled (``train.compile=inputs``), which is done before anything is timed.
 """
 
 import sys

@@ -214,3 +214,9 @@ def test_the_order_of_settings_does_not_matter_where_a_choice_changes():
         method = parse(override(as_tree(tiny(method={"negatives": 7})), order)).method
         assert (method.name, method.partition, method.positives) == ("cma", "ema", 5)
         assert method.negatives == 1024
+
+
+def test_compiling_what_is_not_done_is_an_error():
+    still = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grayscale"), 0.0)
+    with pytest.raises(ConfigError, match="inputs has no effect where no colours are changed"):
+        tiny(video=still, train={"compile": "inputs"})

@@ -22,7 +22,7 @@ def test_a_step_is_the_same(corpus, small, more, monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", eager)
     own = [s for s in small if not more or "method." not in s]
     losses, weights = [], []
-    for compiles in ("false", "true"):
+    for compiles in ("none", "encoders"):
         settings = [*own, *more, f"train.compile={compiles}", f"data.corpus={corpus}"]
         config = api.configure("tiny", settings=settings)
         data = open_data(config)
@@ -40,7 +40,9 @@ def test_a_step_is_the_same(corpus, small, more, monkeypatch):
 def test_without_a_compiler_no_run_is_begun(corpus, small, tmp_path, monkeypatch):
     monkeypatch.setattr(processor, "COMPILERS", ())
     monkeypatch.delenv("CXX", raising=False)
-    config = api.configure("tiny", settings=[*small, "train.compile=true", f"data.corpus={corpus}"])
+    config = api.configure(
+        "tiny", settings=[*small, "train.compile=inputs", f"data.corpus={corpus}"]
+    )
     with pytest.raises(ValueError, match=r"train\.compile: no C\+\+ compiler"):
         api.pretrain(config, tmp_path / "run", quiet=True)
     assert list(tmp_path.iterdir()) == []

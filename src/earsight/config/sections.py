@@ -113,6 +113,12 @@ class VideoConfig:
         """Seconds that a clip covers."""
         return self.frames / self.fps
 
+    @property
+    def recoloured(self) -> bool:
+        """Whether colours are changed in training."""
+        light = self.brightness or self.contrast
+        return bool(light or self.saturation or self.hue or self.grayscale)
+
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from _at_least(self, frames=1, size=8)
@@ -295,8 +301,9 @@ class TrainConfig:
         epochs: passes over ``epoch_samples`` draws.
         epoch_samples: draws per epoch; 0 for one of every instance.
         precision: ``float32``, ``bfloat16``, or ``auto`` (bfloat16 where the device gains by it).
-        compile: compile the encoders in training, which takes minutes before the first step and
-            needs a C++ compiler, on a GPU Triton too. On a processor it has not paid.
+        compile: what is compiled for training, which needs a C++ compiler, on a GPU Triton too:
+            ``none``; ``inputs``, the changes of colour, in seconds; ``encoders``, which takes
+            minutes before the first step and has not paid on a processor; or ``all``.
         log_every: steps between reads of the metrics.
         checkpoint_every: steps between checkpoints; 0 for once an epoch.
         keep_last: checkpoints kept besides the named ones.
@@ -310,7 +317,7 @@ class TrainConfig:
     epochs: int = 100
     epoch_samples: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
+    compile: Literal["none", "inputs", "encoders", "all"] = "none"
     log_every: int = 10
     checkpoint_every: int = 0
     keep_last: int = 2
@@ -445,6 +452,8 @@ class RunConfig:
         bands = getattr(self.audio_encoder, "bands", self.audio.bands)
         if bands != self.audio.bands:
             yield f"audio_encoder.bands: must be {self.audio.bands}, those of audio.bands"
+        if self.train.compile == "inputs" and not self.video.recoloured:
+            yield "train.compile: inputs has no effect where no colours are changed; set none"
         if self.data.pairs == "shuffled" and hasattr(self.method, "modality"):
             yield f"data.pairs: has no effect on {self.method.name}, which knows one modality"
 

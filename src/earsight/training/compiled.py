@@ -56,10 +56,10 @@ def require_compiler(device: torch.device) -> None:
     if compiler() is None:
         raise ValueError(
             "train.compile: no C++ compiler is found; install g++ or clang, name one in CXX, or "
-            "set train.compile=false"
+            "set train.compile=none"
         )
     if device.type == "cuda" and find_spec("triton") is None:
         raise ValueError(
             "train.compile: on a GPU it needs Triton, which is not installed; "
-            "pip install triton, or set train.compile=false"
+            "pip install triton, or set train.compile=none"
         )

@@ -102,7 +102,7 @@ def train(
     with said_once():
         require_extras(config.log)
         device = prepare_machine(config)
-        if config.train.compile:
+        if config.train.compile != "none":
             require_compiler(device)
     with join_ranks(device, config.train.rank_timeout) as ranks:
         if tensors is None:

@@ -233,9 +233,10 @@ def build_parts(
     model, method = build_model(config, device), build_method(config, size, device)
     method.check_rows()
     method.attach(model)
+    encoders_compiled = config.train.compile in ("encoders", "all")
     return Parts(
         model=model,
-        wrapped=ranks.wrap(Compiled(model, device) if config.train.compile else model, device),
+        wrapped=ranks.wrap(Compiled(model, device) if encoders_compiled else model, device),
         method=method,
         inputs=inputs.to(device),
         optimizer=make_optimizer(config, model, device),

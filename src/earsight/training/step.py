@@ -104,7 +104,14 @@ def prepare(
     # Draws are made from the index on the CPU: fetching it back would wait for the device.
     with span("transforms"):
         views = tuple(
-            inputs.prepare(view, training=True, seed=config.seed, index=batch.index, view_number=n)
+            inputs.prepare(
+                view,
+                training=True,
+                seed=config.seed,
+                index=batch.index,
+                view_number=n,
+                fused=config.train.compile in ("inputs", "all"),
+            )
             for n, view in enumerate(moved.views)
         )
     return replace(moved, views=views)

@@ -72,6 +72,7 @@ class Inputs(nn.Module):
         seed: int = 0,
         index: Index | None = None,
         view_number: int = 0,
+        fused: bool = False,
     ) -> dict[str, Tensor]:
         """Prepare one view of a batch.
 
@@ -86,6 +87,7 @@ class Inputs(nn.Module):
             seed: the run's seed.
             index: ``(B,)`` global sample indices; needed in training.
             view_number: the view's place in its batch.
+            fused: change colours by compiled code, equal but for rounding; needs a compiler.
 
         Returns:
             ``video (B, 3, T, H, W)`` and ``audio (B, 1, frames, bands)``, float32, and the rest.
@@ -99,16 +101,26 @@ class Inputs(nn.Module):
         prepared = dict(view)
         drawn = index if training else None
         if "video" in view:
-            prepared["video"] = self._pictures(view["video"], seed, drawn, view_number)
+            prepared["video"] = self._pictures(view["video"], seed, drawn, view_number, fused)
         if "audio" in view:
             prepared["audio"] = self._sound(view["audio"], seed, drawn, view_number)
         return prepared
 
-    def _pictures(self, video: Tensor, seed: int, index: Index | None, number: int) -> Tensor:
+    def _pictures(
+        self, video: Tensor, seed: int, index: Index | None, number: int, fused: bool
+    ) -> Tensor:
         form = self.memory_format
         if index is None:
             return normalise(video, memory_format=form)
-        return augment(video, self.video, seed=seed, index=index, view=number, memory_format=form)
+        return augment(
+            video,
+            self.video,
+            seed=seed,
+            index=index,
+            view=number,
+            memory_format=form,
+            fused=fused,
+        )
 
     def _sound(self, wave: Tensor, seed: int, index: Index | None, number: int) -> Tensor:
         seconds = None

@@ -98,13 +98,13 @@ def augment(
     """
     _check(video)
     check_count(index, len(video))
-    colours = bool(config.saturation or config.grayscale)
-    if not (config.brightness or config.contrast or colours or config.hue):
+    if not config.recoloured:
         return normalise(video, memory_format=memory_format)
     change = _draw(config, seed, as_array(index), view, video.device)
     result = torch.empty_like(video, dtype=torch.float32, memory_format=memory_format)
     if fused:
         return _fused(video, result, change, contrast=bool(config.contrast), hue=bool(config.hue))
+    colours = bool(config.saturation or config.grayscale)
     gray = torch.zeros(len(video), device=video.device)
     for clips, frames in _pieces(video):
         if config.contrast and frames.start == 0:
