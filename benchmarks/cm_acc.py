@@ -82,7 +82,7 @@ def main() -> int:
     """Take steps in turns, and compare."""
     args = arguments(__doc__ or "")
     torch.set_num_threads(1)
-    turns, steps = (3, 3) if args.quick else (12, 10)
+    turns, steps = (2, 2) if args.quick else (12, 10)
     with tempfile.TemporaryDirectory() as folder:
         corpus = av_digits(Path(folder))
         sides = {name: Side(name, corpus) for name in ("xmoco", "cm-acc")}

@@ -187,7 +187,7 @@ def main() -> int:
     args = arguments(__doc__ or "", options)
     threads = int(args.threads or 2)
     torch.set_num_threads(threads)
-    size, million = (20_000, 50_000) if args.quick else (100_000, 1_000_000)
+    size, million = (10_000, 20_000) if args.quick else (100_000, 1_000_000)
     banks: dict[str, Callable[[], Bank]] = {
         "random": partial(random_bank, size),
         "clustered": partial(clustered_bank, size),

@@ -165,7 +165,7 @@ def main() -> int:
         print(f"{PATH} is missing; this benchmark needs that file")
         return 1
     torch.set_num_threads(1)
-    rounds = 5 if args.quick else 25
+    rounds = 3 if args.quick else 25
     with tempfile.TemporaryDirectory() as folder:
         path, ratio = prepared(Path(folder))
         psnr = likeness(path)

@@ -99,7 +99,7 @@ def measure(networks: Networks, quick: bool) -> dict[str, Any]:
     """Probe in turns; core-seconds of both sides, and the figures of four blocks."""
     taken: dict[str, list[float]] = {name: [] for name in SIDES}
     rows: dict[str, list[dict[str, object]]] = {}
-    samples = 500 if quick else 2000
+    samples = 200 if quick else 2000
     settings = [f"evaluation.probe_samples={samples}", *networks.probing]
     with tempfile.TemporaryDirectory() as folder:
         run = trained(networks, Path(folder))
