@@ -40,11 +40,12 @@ def test_in_this_process(work):
 
 def test_hanging_and_crashing_items_are_lost_and_the_rest_go_on(work):
     items = ["a", "hang", "crash", "b", "exit", *map(str, range(20))]
-    seconds = [20.0] * len(items)
+    seconds = [90.0] * len(items)
     seconds[1] = 0.5
     began = time.monotonic()
     got = dict(each(work, items, workers=2, seconds=seconds))
-    assert time.monotonic() - began < 20
+    # What hangs is given up after its own half second, not after what the others may take.
+    assert time.monotonic() - began < 90
     assert sorted(got) == list(range(len(items)))
     assert got[1] == Lost(reason="timed out: took more than 0.5 s to read")
     assert got[2] == Lost(reason="crashed its reader (signal 11)")

@@ -91,15 +91,26 @@ def run_server(
             timeout_graceful_shutdown=_LEAVE,
             ws="none",
         )
-        ready(
-            Serving(
-                url=f"http://{names[-1]}:{port}/",
-                files=len(library.files),
-                windows=len(index),
-                loopback=address.is_loopback,
-            )
+        serving = Serving(
+            url=f"http://{names[-1]}:{port}/",
+            files=len(library.files),
+            windows=len(index),
+            loopback=address.is_loopback,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, lambda: ready(serving)).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers: from then on it also ends by a signal."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._ready()
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
