@@ -1,0 +1,110 @@
+"""Training of the preset `tiny` from prepared clips: how near it comes to decoding and computing.
+
+In one run: core-seconds to decode the micro-batches (one process, nothing else), core-seconds of
+the steps on them (from memory, one thread), and the clips per second that the command reaches with
+all cores, after its start. The target is a share of ``cores / (decode + compute)``, which nothing
+can exceed that uses the cores for these two alone.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import DATA, Target, arguments, clips_per_second, finish, median, timed, train
+from earsight import api
+from earsight.corpus.batch import Batch
+from earsight.training.devices import keep_memory
+from earsight.training.plan import Plan, with_size
+from earsight.training.setup import build_parts, fit_inputs, open_data
+from earsight.training.step import train_step
+
+SHARE = 0.9
+ROUNDS = 3
+FILES = 640
+STEPS = 20
+"""Steps that are timed apart."""
+EPOCHS = 6
+BATCH = 64
+CPU = torch.device("cpu")
+
+
+def prepared(place: Path, files: int) -> Path:
+    """Shards of the first files of av-digits."""
+    media, videos = DATA / "av-digits", place / "videos"
+    if not media.is_dir():
+        sys.exit(f"{media} is missing: nothing measured")
+    videos.mkdir()
+    for path in sorted(media.rglob("*.mp4"))[:files]:
+        shutil.copy(path, videos)
+    api.scan([str(videos)], place / "corpus.parquet")
+    api.prepare(place / "corpus.parquet", place / "shards", preset="tiny")
+    return place / "shards"
+
+
+def apart(corpus: Path, steps: int) -> dict[str, float]:
+    """Core-seconds a clip of decoding and of computing, each alone."""
+    settings = [f"data.corpus={corpus}", f"train.batch={BATCH}", "data.workers=0"]
+    config = api.configure("tiny", settings=settings)
+    data = open_data(config, once=True)
+    plan = Plan.of(config, len(data.train))
+    config = with_size(config, plan, len(data.train))
+    parts = build_parts(config, fit_inputs(config, data, 0), len(data.train), CPU)
+    clips = api.training_clips(config, data, plan, parts)
+    parts.model.train()
+    kept: list[Batch] = []
+
+    def decode(numbers: range) -> None:
+        kept.extend(clips[number] for number in numbers)
+
+    def compute() -> None:
+        for batch in kept:
+            train_step(config, parts, iter([batch]), CPU)
+
+    decode(range(2))
+    compute()
+    kept.clear()
+    seconds = {
+        "decode": timed(partial(decode, range(2, 2 + steps)))["core"],
+        "compute": timed(compute)["core"],
+    }
+    return {name: value / (steps * BATCH) for name, value in seconds.items()}
+
+
+def main() -> int:
+    """Measure in turns."""
+    options = arguments(__doc__ or "")
+    keep_memory()
+    torch.set_num_threads(1)
+    cores = sorted(os.sched_getaffinity(0))
+    files, rounds, steps = (160, 1, 4) if options.quick else (FILES, ROUNDS, STEPS)
+    raw: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        corpus = prepared(place, files)
+        for number in range(rounds):
+            found = apart(corpus, steps)
+            settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[5]", "data.cache=none")
+            more = (f"train.batch={BATCH}", "train.log_every=2")
+            lines = train(corpus, place / f"run-{number}", *settings, *more, cores=cores)
+            raw.append({**found, "clips_per_second": clips_per_second(lines, BATCH)})
+    shares = [
+        (one["decode"] + one["compute"]) * one["clips_per_second"] / len(cores) for one in raw
+    ]
+    for name in ("decode", "compute"):
+        print(f"{name}: {1e3 * median([one[name] for one in raw]):.2f} core-ms a clip")
+    targets = [
+        Target(
+            name="share of what decoding and computing allow", measured=median(shares), least=SHARE
+        )
+    ]
+    return finish(targets, {"rounds": raw, "quick": options.quick}, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
