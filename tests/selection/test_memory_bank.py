@@ -80,11 +80,14 @@ def test_embeddings_that_are_not_finite_change_nothing():
     assert bank.audio.isfinite().all()
 
 
-def test_gather_and_modalities():
+def test_fetching_from_a_bank_of_ones_own_copies_nothing():
     bank = MemoryBank(5, 4, seed=0, modalities=("audio",))
     rows = torch.tensor([[0, 4, 4], [1, 2, 3]])
-    assert torch.equal(bank.gather("audio", rows)[1, 2], bank.audio[3])
-    assert bank.gather("audio", rows).shape == (2, 3, 4)
+    for whole in (False, True):
+        targets, places = bank.fetch(["audio"], rows, whole=whole)
+        assert places is rows
+        assert targets["audio"].data_ptr() == bank.audio.data_ptr()
+    assert bank.whole("audio") is bank.audio
     assert set(bank.state_dict()) == {"audio", "visited"}
     assert len(bank) == 5
 

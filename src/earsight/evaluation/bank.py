@@ -11,6 +11,7 @@ from torch import Tensor
 
 from earsight.corpus.instances import Instances
 from earsight.encoders.pair import MODALITIES
+from earsight.objectives.scores import widened
 from earsight.training.resume import last_checkpoint
 from earsight.training.start import rows_of
 
@@ -21,7 +22,7 @@ class Bank:
 
     Attributes:
         instances: ``N`` of them, row by row.
-        targets: modality to unit vectors ``(N, D)``.
+        targets: modality to unit vectors ``(N, D)``, in float32 however they were stored.
         positives: ``(N, k)`` int64 rows that a CMA run has last trained with, -1 where there is
             none; None of other methods.
         left_out: rows without instance in the corpus, and rows never visited.
@@ -78,7 +79,7 @@ def _finite(run: Path, state: Mapping[str, Tensor], name: str) -> Tensor:
             f"{run}: {wrong} {name} targets of its memory bank are not finite; evaluate a run from "
             "before it broke"
         )
-    return targets
+    return widened(targets)
 
 
 def _positives(state: Mapping[str, Tensor], chosen: NDArray[np.int64]) -> Tensor | None:

@@ -11,15 +11,17 @@ from earsight.encoders.pair import MODALITIES
 from earsight.methods.bank import (
     DIRECTIONS,
     BankConfig,
+    about_bank,
     bank_scores,
     follow,
     log_kz,
+    make_bank,
     observe,
     score_metrics,
+    with_whole_bank,
 )
 from earsight.methods.base import Inherited, Method, Needs, Spaces, Step
 from earsight.objectives.nce import nce
-from earsight.selection.memory_bank import MemoryBank
 from earsight.selection.negatives import uniform_negatives
 
 
@@ -87,9 +89,7 @@ class Avid(Method):
         self.directions = {name: DIRECTIONS[name] for name in self.weights}
         used = {modality for both in self.directions.values() for modality in both}
         self.modalities = tuple(name for name in MODALITIES if name in used)
-        self.bank = MemoryBank(
-            size, dim, seed=seed, momentum=settings.momentum, modalities=self.modalities
-        )
+        self.bank = make_bank(settings, size, dim, seed, self.modalities)
         self.register_buffer("partition", torch.tensor(settings.partition_value or 0.0))
 
     @property
@@ -107,7 +107,12 @@ class Avid(Method):
         """Negatives per query; they come from the bank, whatever the batch and the ranks."""
         return (
             f"{self.settings.negatives} negatives per query, drawn from {len(self.bank) - 1} rows"
+            f"{about_bank(self.settings, self.bank)}"
         )
+
+    def whole_state(self) -> dict[str, Tensor]:
+        """The state with the whole bank, on rank 0."""
+        return with_whole_bank(self, self.bank)
 
     def inherit(self, before: Inherited) -> str:
         """Go on with the bank and Z̄ of another run, if it has such a bank and clips of this one."""

@@ -1,17 +1,17 @@
 """What methods that compare with a memory bank share: settings, scores, the partition."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from earsight.config import section
 from earsight.encoders.pair import MODALITIES
-from earsight.methods.base import mean_over_ranks
+from earsight.methods.base import mean_over_ranks, rank
 from earsight.objectives.nce import partition as partition_of
-from earsight.objectives.scores import scores
+from earsight.objectives.scores import best_way, scores
 from earsight.selection.memory_bank import MemoryBank
 
 DIRECTIONS = {
@@ -37,6 +37,10 @@ class BankConfig:
             ``fixed``.
         partition_value: the fixed one.
         partition_rate: share of the moving average that a step keeps.
+        bank: with several processes, each keeps all targets (``replicated``), or those of its part
+            of the rows alone (``sharded``); they learn the same, bit for bit.
+        storage: type of number in which targets are stored. What is computed with them is not
+            rounded to it.
     """
 
     negatives: int = 1024
@@ -45,6 +49,8 @@ class BankConfig:
     partition: Literal["first", "ema", "fixed"] = "first"
     partition_value: float | None = None
     partition_rate: float = 0.99
+    bank: Literal["replicated", "sharded"] = "replicated"
+    storage: Literal["float32", "float16", "bfloat16"] = "float32"
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -69,6 +75,40 @@ class BankConfig:
             yield "partition_rate: must lie between 0 and 1, below 1"
 
 
+def make_bank(
+    settings: BankConfig, size: int, dim: int, seed: int, modalities: Sequence[str] = MODALITIES
+) -> MemoryBank:
+    """The bank that ``settings`` describe, or this rank's part of it."""
+    number, ranks = rank() if settings.bank == "sharded" else (0, 1)
+    return MemoryBank(
+        size,
+        dim,
+        seed=seed,
+        momentum=settings.momentum,
+        modalities=modalities,
+        dtype=getattr(torch, settings.storage),
+        rank=number,
+        ranks=ranks,
+    )
+
+
+def about_bank(settings: BankConfig, bank: MemoryBank) -> str:
+    """How targets are kept, where that is not the usual way: words to end a sentence with."""
+    stored = "" if settings.storage == "float32" else f"; targets are kept in {settings.storage}"
+    if settings.bank == "replicated":
+        return stored
+    if not bank.owners.shared:
+        return f"{stored}; method.bank=sharded changes nothing in a single process"
+    rows, ranks = bank.owners.block, bank.owners.ranks
+    return f"{stored}; {ranks} processes share the bank, each keeps up to {rows} rows"
+
+
+def with_whole_bank(method: nn.Module, bank: MemoryBank) -> dict[str, Tensor]:
+    """The state of a method with all targets of its ``bank`` on rank 0, and none elsewhere."""
+    own = {n: x for n, x in method.state_dict().items() if not n.startswith("bank.")}
+    return own | {f"bank.{name}": x for name, x in bank.whole_state().items()}
+
+
 def bank_scores(
     embeddings: Mapping[str, Tensor],
     bank: MemoryBank,
@@ -91,13 +131,14 @@ def bank_scores(
     Returns:
         ``(B, K)`` per direction, in the order of ``directions``.
     """
+    wanted = [name for name in MODALITIES if name in {of for _, of in directions.values()}]
+    how = best_way(bank.targets(wanted[0]), len(bank), rows.shape[1])
+    targets, places = bank.fetch(wanted, rows, whole=how == "dense")
     found: dict[str, Tensor] = {}
-    for target in MODALITIES:
+    for target in wanted:
         names = [name for name, (_, of) in directions.items() if of == target]
-        if not names:
-            continue
         queries = torch.stack([embeddings[directions[name][0]] for name in names], dim=1)
-        every = scores(queries, bank.targets(target), rows, temperature)
+        every = scores(queries, targets[target], places, temperature, how)
         found |= dict(zip(names, every.unbind(dim=1), strict=True))
     return {name: found[name] for name in directions}
 

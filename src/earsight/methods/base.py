@@ -110,6 +110,13 @@ class Method(nn.Module, ABC):
     def commit(self, updates: Mapping[str, Tensor]) -> None:
         """Change the state, once per optimiser step and after it; without state, nothing."""
 
+    def whole_state(self) -> dict[str, Tensor]:
+        """All that a checkpoint keeps, for any number of ranks to load; called on all ranks.
+
+        What ranks share is there on rank 0 alone, which writes it.
+        """
+        return dict(self.state_dict())
+
     def describe(self) -> str:
         """A line for the log: what a query is compared with."""
         return ""

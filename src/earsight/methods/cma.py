@@ -12,11 +12,14 @@ from earsight.encoders.pair import MODALITIES
 from earsight.methods.bank import (
     DIRECTIONS,
     BankConfig,
+    about_bank,
     bank_scores,
     follow,
     log_kz,
+    make_bank,
     observe,
     score_metrics,
+    with_whole_bank,
 )
 from earsight.methods.base import (
     Inherited,
@@ -30,9 +33,9 @@ from earsight.methods.base import (
     rank,
 )
 from earsight.objectives.nce import nce
+from earsight.objectives.scores import widened
 from earsight.selection.agreement import Agreement, Mined, mine
 from earsight.selection.certified import CertifiedIndex
-from earsight.selection.memory_bank import MemoryBank
 from earsight.selection.negatives import draw_some, negatives_outside
 
 CROSS = ("video_to_audio", "audio_to_video")
@@ -108,7 +111,7 @@ class Cma(Method):
         super().__init__()
         self.settings = settings
         self.seed = seed
-        self.bank = MemoryBank(size, dim, seed=seed, momentum=settings.momentum)
+        self.bank = make_bank(settings, size, dim, seed)
         self.register_buffer("partition", torch.tensor(settings.partition_value or 0.0))
         none = torch.full((size, settings.positives), -1, dtype=torch.int32)
         self.register_buffer("positives", none)
@@ -131,7 +134,12 @@ class Cma(Method):
         return (
             f"{settings.positives} positives per row by agreement ({settings.agreement}){drawn}, "
             f"{settings.negatives} negatives per query from the rows outside them"
+            f"{about_bank(settings, self.bank)}"
         )
+
+    def whole_state(self) -> dict[str, Tensor]:
+        """The state with the whole bank, on rank 0."""
+        return with_whole_bank(self, self.bank)
 
     def check_rows(self) -> None:
         """Rows must be left for positives and a negative."""
@@ -255,9 +263,10 @@ class Cma(Method):
         return about
 
     def _exact(self, queries: Tensor, show: Show) -> Mined:
+        video, audio = self._targets()
         return mine(
-            self.bank.targets("video"),
-            self.bank.targets("audio"),
+            video,
+            audio,
             self.settings.positives,
             agreement=self.settings.agreement,
             usable=self.bank.visited,
@@ -266,9 +275,14 @@ class Cma(Method):
             progress=lambda done, of: show(done, of, "finding positives"),
         )
 
+    def _targets(self) -> tuple[Tensor, Tensor]:
+        """All targets of both modalities, in float32; from all ranks where they share them."""
+        video, audio = (widened(self.bank.whole(name)) for name in MODALITIES)
+        return video, audio
+
     def _certified(self, queries: Tensor) -> tuple[Mined, str]:
         """The same positives by an index, and how much of it that could certify."""
-        video, audio = (self.bank.targets(name) for name in MODALITIES)
+        video, audio = self._targets()
         index = CertifiedIndex(video, audio, usable=self.bank.visited)
         count, budget = self.settings.positives, self.settings.search_budget
         found = index.mine(count, queries=queries, budget=budget)

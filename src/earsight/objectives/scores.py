@@ -58,7 +58,7 @@ def scores(
         ValueError: ``triton`` for a bank of float64.
     """
     if how == "auto":
-        how = _best(bank, rows.shape[1])
+        how = best_way(bank, len(bank), rows.shape[1])
     if how == "triton" and bank.dtype == torch.float64:
         raise ValueError("how: the kernel sums in float32; take gather for a bank of float64")
     with torch.autocast(queries.device.type, enabled=False):
@@ -71,11 +71,18 @@ def scores(
         return (scaled @ bank.detach().to(scaled.dtype).T).gather(2, chosen)
 
 
-def _best(bank: Tensor, count: int) -> How:
+def best_way(bank: Tensor, size: int, count: int) -> How:
+    """Which way ``auto`` takes.
+
+    Args:
+        bank: targets, of which device and type decide.
+        size: ``N``, rows of the bank; ``bank`` may hold some of them.
+        count: ``K``, rows asked for per query.
+    """
     fits = bank.device.type == "cuda" and bank.dtype != torch.float64
     if fits and find_spec("triton") is not None:
         return "triton"
-    return "dense" if len(bank) <= DENSE_UP_TO * count else "gather"
+    return "dense" if size <= DENSE_UP_TO * count else "gather"
 
 
 class _Fused(torch.autograd.Function):

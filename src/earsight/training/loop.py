@@ -214,7 +214,7 @@ class Loop:
             "config": as_tree(self.config),
             "keys": torch.from_numpy(self.clips.instances.key.view("int64").copy()),
             "model": self.parts.model.state_dict(),
-            "method": self.parts.method.state_dict(),
+            "method": self.parts.method.whole_state(),
             "inputs": self.parts.inputs.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
             "window": self.window.state(),

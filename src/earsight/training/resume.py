@@ -19,7 +19,7 @@ from earsight.training.checkpoint import (
 )
 from earsight.training.distributed import Ranks
 
-FREE = (
+_EACH_ITS_OWN = (
     "threads",
     "device",
     "data.corpus",
@@ -34,6 +34,9 @@ FREE = (
     "train.checkpoint_every",
     "train.rank_timeout",
 )
+"""Settings in which even ranks of one run may differ."""
+
+FREE = (*_EACH_ITS_OWN, "method.bank")
 """Settings that may change when a run is resumed: none of them decides a loss."""
 
 
@@ -87,7 +90,7 @@ def check_alike(config: RunConfig, train: Instances, ranks: Ranks) -> None:
     settings = [
         f"{path}={value!r}"
         for path, value, _ in difference(as_tree(config), {})
-        if not path.startswith(FREE)
+        if not path.startswith(_EACH_ITS_OWN)
     ]
     text = "\n".join(settings).encode() + train.key.tobytes()
     digest = hashlib.blake2b(text, digest_size=8).digest()

@@ -1,0 +1,130 @@
+"""Rows that ranks share: who keeps which, and how the others come by them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+_SAVED = 2**26
+"""Bytes that a rank hands over at a time where a table is saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owners:
+    """Each rank keeps one block of the rows: ``⌈N/R⌉`` of them, the last ones fewer or none.
+
+    With one rank, it keeps all, and nothing here communicates. Tables are ``(n, …)`` tensors of
+    this rank's ``n`` rows. What several ranks exchange, all of them must ask for, in one order; an
+    exchange with a rank that has failed or hangs raises torch's RuntimeError, as all exchanges do.
+
+    Attributes:
+        size: ``N``, rows in all.
+        rank: this rank's number, from 0.
+        ranks: ``R``, how many share the rows.
+    """
+
+    size: int
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are other ranks."""
+        return self.ranks > 1
+
+    @property
+    def block(self) -> int:
+        """``⌈N/R⌉``, the most rows that a rank keeps."""
+        return -(-self.size // self.ranks)
+
+    @property
+    def own(self) -> slice:
+        """The rows that this rank keeps."""
+        return self.rows_of(self.rank)
+
+    def rows_of(self, rank: int) -> slice:
+        """The rows that a rank keeps."""
+        begin = min(rank * self.block, self.size)
+        return slice(begin, min(begin + self.block, self.size))
+
+    def owner(self, rows: Tensor) -> Tensor:
+        """The rank that keeps each of ``rows``."""
+        return rows // max(1, self.block)
+
+    def fetch(self, tables: Sequence[Tensor], rows: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Whatever rows this rank needs, each fetched once from its owner.
+
+        A rank sends its distinct rows to their owners and gets the tables' there, ``M`` in all:
+        three exchanges, and one for each further table. The host learns their lengths, so a GPU
+        is waited for. With one rank, these are the tables and rows as they are: nothing is copied.
+
+        Args:
+            tables: one or several.
+            rows: int64, of any shape; each rank has its own.
+
+        Returns:
+            Of each table the fetched rows, ``(M, …)``, and the places of ``rows`` among them.
+        """
+        if not self.shared:
+            return list(tables), rows
+        distinct, places = torch.unique(rows, return_inverse=True)
+        asked = torch.bincount(self.owner(distinct), minlength=self.ranks)
+        wanted = torch.empty_like(asked)
+        distributed.all_to_all_single(wanted, asked)
+        to_owners, from_others = asked.tolist(), wanted.tolist()
+        numbers = distinct.new_empty(sum(from_others))
+        distributed.all_to_all_single(numbers, distinct, from_others, to_owners)
+        local = numbers - self.own.start
+        fetched = []
+        for table in tables:
+            found = table.new_empty(len(distinct), *table.shape[1:])
+            given = _bytes(table.index_select(0, local))
+            distributed.all_to_all_single(_bytes(found), given, to_owners, from_others)
+            fetched.append(found)
+        return fetched, places
+
+    def whole(self, table: Tensor) -> Tensor:
+        """A table's rows of all ranks, ``(N, …)``, on each; with one rank, the table itself."""
+        if not self.shared:
+            return table
+        every = table.new_empty(self.ranks * self.block, *table.shape[1:])
+        parts = list(_bytes(every).chunk(self.ranks))
+        distributed.all_gather(parts, _bytes(self._filled(table, slice(0, self.block))))
+        return every[: self.size]
+
+    def whole_on_main(self, table: Tensor) -> Tensor | None:
+        """A table's rows of all ranks, ``(N, …)`` in main memory, on rank 0; None elsewhere.
+
+        They come a part at a time, so no other rank needs room for them.
+        """
+        if not self.shared:
+            return table
+        main = self.rank == 0
+        result = torch.empty(self.size, *table.shape[1:], dtype=table.dtype) if main else None
+        step = max(1, _SAVED // max(1, table[:1].nbytes))
+        for begin in range(0, self.block, step):
+            part = slice(begin, min(begin + step, self.block))
+            sent = _bytes(self._filled(table, part).cpu())
+            if result is None:
+                distributed.gather(sent)
+                continue
+            parts = [torch.empty_like(sent) for _ in range(self.ranks)]
+            distributed.gather(sent, parts)
+            for rank, received in enumerate(parts):
+                kept = self.rows_of(rank)
+                place = _bytes(result[kept][part])
+                place.copy_(received[: len(place)])
+        return result
+
+    def _filled(self, table: Tensor, part: slice) -> Tensor:
+        """Some rows of a block; zeros where this rank has none."""
+        rows = table[part]
+        missing = part.stop - part.start - len(rows)
+        return torch.cat((rows, rows.new_zeros(missing, *rows.shape[1:]))) if missing else rows
+
+
+def _bytes(table: Tensor) -> Tensor:
+    """Rows ``(n, …)`` as bytes ``(n, b)``: not every backend knows every type of number."""
+    return table.view(len(table), math.prod(table.shape[1:])).view(torch.uint8)
