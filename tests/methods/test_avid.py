@@ -319,6 +319,10 @@ def test_registered():
         ({"partition": "fixed", "partition_value": -1.0}, ["partition_value"]),
         ({"partition_rate": 0.5}, ["partition_rate"]),
         ({"partition": "ema", "partition_rate": 1.0}, ["partition_rate"]),
+        ({"storage": "float16", "momentum": 0.999}, []),
+        ({"storage": "float16", "momentum": 0.9999}, ["storage"]),
+        ({"storage": "bfloat16", "momentum": 0.999}, ["storage"]),
+        ({"storage": "bfloat16", "momentum": 1.0}, ["momentum"]),
         ({"video_to_video": -1}, ["video_to_video"]),
         ({"video_to_audio": 0, "audio_to_video": 0}, ["video_to_audio"]),
     ],
@@ -326,3 +330,23 @@ def test_registered():
 def test_faults(chosen, faults):
     found = list(AvidConfig(**chosen).faults())
     assert [fault.partition(":")[0] for fault in found] == faults
+
+
+@pytest.mark.parametrize("storage", ["float16", "bfloat16"])
+def test_targets_in_half_precision_are_widened_before_they_are_scored(storage):
+    method, model, batch = make_avid(storage=storage), Linears(), make_batch()
+    assert method.bank.video.dtype == getattr(torch, storage)
+    step = method.loss(model, batch)
+    assert step.loss.dtype == torch.float32
+    wanted, _ = naive(method, model, batch, method.weights, None)
+    assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    method.commit(step.updates)
+    assert method.bank.video.dtype == getattr(torch, storage)
+    assert f"targets are kept in {storage}" in method.describe()
+
+
+def test_a_bank_that_nobody_shares_says_so():
+    alone = make_avid(bank="sharded")
+    assert "method.bank=sharded changes nothing in a single process" in alone.describe()
+    assert torch.equal(alone.bank.video, make_avid().bank.video)
+    assert make_avid().describe() == "9 negatives per query, drawn from 29 rows"

@@ -135,6 +135,16 @@ def test_positives_are_those_of_highest_agreement():
     assert float(method.agreement) == pytest.approx(float(best.values.mean()), abs=1e-6)
 
 
+def test_positives_are_found_among_targets_in_half_precision():
+    method, model, batch = make_cma(storage="bfloat16"), Linears(), make_batch()
+    method.begin_epoch(0, None)
+    video, audio = (method.bank.targets(m).double() for m in ("video", "audio"))
+    agreement = torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-2)
+    assert torch.equal(agreement.topk(5, dim=1).indices, method.positives.long())
+    step = method.loss(model, batch)
+    assert step.loss.item() == pytest.approx(naive(method, model, batch).item(), rel=1e-5)
+
+
 def test_a_certified_search_finds_the_same():
     pytest.importorskip("faiss", reason="the extra faiss is not installed")
     exact, certified = make_cma(), make_cma(search="certified", search_budget=0.5)

@@ -44,6 +44,43 @@ def test_update_equals_naive_loop(row, momentum, seed):
     assert bank.visited.tolist() == [r in set(row.tolist()) for r in range(6)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_what_a_naive_loop_computes_once(dtype):
+    bank = MemoryBank(6, 8, seed=0, dtype=dtype)
+    assert torch.equal(bank.video, MemoryBank(6, 8, seed=0).video.to(dtype))
+    row = torch.tensor([5, 0, 5, 2])
+    for number in range(3):
+        x = {"video": unit(4, 8, seed=number), "audio": unit(4, 8, seed=number + 9)}
+        wanted = {n: naive_update(bank.targets(n), row, y, 0.5).to(dtype) for n, y in x.items()}
+        bank.update(row, x)
+        for name, targets in wanted.items():
+            assert bank.targets(name).dtype == dtype
+            assert torch.equal(bank.targets(name), targets)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "momentum", "degrees"),
+    [
+        (torch.float16, 0.5, 0.03),
+        (torch.bfloat16, 0.5, 0.2),
+        (torch.float16, 0.99, 0.2),
+        (torch.bfloat16, 0.99, 3.0),
+    ],
+)
+def test_half_precision_strays_little_over_many_updates(dtype, momentum, degrees):
+    stored = {
+        d: MemoryBank(40, 128, seed=0, momentum=momentum, dtype=d) for d in (dtype, torch.float32)
+    }
+    centre, row = unit(40, 128), torch.arange(40)
+    for number in range(200):
+        x = F.normalize(centre + 0.5 * unit(40, 128, seed=number), dim=1)
+        for bank in stored.values():
+            bank.update(row, {"video": x, "audio": x})
+    whole, half = (F.normalize(stored[d].video.double(), dim=1) for d in (torch.float32, dtype))
+    angle = (whole * half).sum(dim=1).clamp(max=1).arccos().rad2deg()
+    assert degrees / 20 < angle.max() < degrees
+
+
 def test_untouched_rows_keep_their_bits():
     bank = MemoryBank(50, 8, seed=0)
     before = bank.video.clone()
@@ -131,6 +168,15 @@ def test_rows_of_another_bank_are_taken_by_their_numbers():
     assert torch.equal(bank.video[[0, 2]], other.video[[2, 0]])
     assert torch.equal(bank.video[[1, 3]], before[[1, 3]])
     assert bank.visited.tolist() == [True, False, False, False]
+
+
+def test_targets_are_taken_from_a_bank_of_another_precision():
+    whole, half = MemoryBank(3, 8, seed=0), MemoryBank(3, 8, seed=1, dtype=torch.bfloat16)
+    assert whole.take(half.state_dict(), torch.arange(3)) == 3
+    assert torch.equal(whole.video, half.video.float())
+    other = MemoryBank(3, 8, seed=2)
+    assert half.take(other.state_dict(), torch.arange(3)) == 3
+    assert torch.equal(half.audio, other.audio.bfloat16())
 
 
 def test_a_bank_of_other_modalities_or_sizes_is_not_taken():

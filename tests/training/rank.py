@@ -33,6 +33,7 @@ SCENARIOS = {
         "method.audio_to_video=0",
         "method.video_to_video=1",
     ),
+    "sharded": ("method.bank=sharded",),
     "duplicates": (),
     "poisoned": (),
     "momentum": ("method.name=random-pool", *MOMENTUM),
@@ -89,7 +90,7 @@ def scenario(name, settings, ranks=ALONE):
         "finite": [finite for _, finite, _ in taken],
         "before": before,
         "model": {n: p.detach() for n, p in parts.model.named_parameters()},
-        "method": parts.method.state_dict(),
+        "method": parts.method.whole_state(),
     }
 
 

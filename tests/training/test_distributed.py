@@ -123,6 +123,17 @@ def test_two_processes_learn_what_one_learns(scenarios, name):
             torch.testing.assert_close(value, one[number][key], rtol=1e-3, atol=1e-4)
 
 
+def test_two_processes_that_share_a_bank_learn_what_two_learn_that_do_not(scenarios):
+    for number, done in enumerate(scenarios[1]):
+        apart, shared = done["whole"], done["sharded"]
+        for expected, found in zip(apart["metrics"], shared["metrics"], strict=True):
+            assert all(torch.equal(found[name], value) for name, value in expected.items())
+        for part in ("model", "method") if number == 0 else ("model",):
+            assert shared[part].keys() == apart[part].keys()
+            assert all(torch.equal(shared[part][n], x) for n, x in apart[part].items())
+        assert ("bank.video" in shared["method"]) == (number == 0)
+
+
 def test_two_processes_choose_alike(scenarios):
     one, two = scenarios[0]["active"], [done["active"] for done in scenarios[1]]
     for name, value in two[0]["method"].items():
@@ -192,7 +203,9 @@ def test_one_process_writes(uninterrupted):
 
 def test_a_signal_to_one_rank_ends_all_and_the_run_resumes(uninterrupted, corpus, small, tmp_path):
     run = tmp_path / "run"
-    processes = start(["-m", "earsight", *pretrain(run, corpus, small)])
+    # The other run keeps the bank on both: that changes nothing.
+    command = pretrain(run, corpus, small, "method.bank=sharded")
+    processes = start(["-m", "earsight", *command])
     wait_for_step(run, 2, processes)
     processes[1].send_signal(signal.SIGTERM)
     codes, errors = ended(processes)
@@ -208,16 +221,20 @@ def test_a_signal_to_one_rank_ends_all_and_the_run_resumes(uninterrupted, corpus
 
 
 def test_a_run_of_two_processes_goes_on_with_one(uninterrupted):
-    settings = ["train.epochs=4"]
+    settings = ["train.epochs=4", "method.bank=sharded"]
     more = api.run_config(
         uninterrupted, preset=None, config=None, corpus=None, settings=settings, resume=True
     )
     api.pretrain(more, uninterrupted, resume=True, quiet=True)
     assert [line["step"] for line in train_lines(uninterrupted)] == list(range(1, 17))
+    told = "method.bank=sharded changes nothing in a single process"
+    assert told in (uninterrupted / "log.txt").read_text()
 
 
 def test_a_rank_that_hangs_is_named(corpus, small, tmp_path):
-    command = pretrain(tmp_path / "run", corpus, small, "train.rank_timeout=5")
+    # Rows are fetched from a bank of more than 8 times the negatives: there, rank 0 waits.
+    shared = ("method.bank=sharded", "method.negatives=2")
+    command = pretrain(tmp_path / "run", corpus, small, "train.rank_timeout=5", *shared)
     processes = start([str(SCRIPT), "hang", *command])
     processes[0].wait(timeout=60)
     processes[1].kill()

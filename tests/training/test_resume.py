@@ -16,6 +16,7 @@ from earsight import api
 from earsight.config import ConfigError, as_tree, parse
 from earsight.training.checkpoint import CheckpointError, steps_saved
 from earsight.training.resume import check_settings
+from earsight.training.run_folder import read_config
 
 SETTINGS = ("train.checkpoint_every=3", "train.log_every=2", "train.epochs=3")
 
@@ -111,6 +112,16 @@ def test_another_configuration_is_refused_with_every_difference(finished, small)
         "method.negatives",
         "optimizer.lr",
     ]
+
+
+def test_ranks_may_begin_to_share_a_bank_but_not_change_its_precision(finished):
+    settings = ["method.bank=sharded", "method.storage=float16"]
+    changed = api.run_config(
+        finished, preset=None, config=None, corpus=None, settings=settings, resume=True
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_settings(read_config(finished), changed)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["method.storage"]
 
 
 def test_another_corpus_is_refused(finished, media, tmp_path):

@@ -24,6 +24,9 @@ DIRECTIONS = {
 
 _LOWEST_TEMPERATURE = 0.02
 
+_HIGHEST_MOMENTUM = {"float32": 1.0, "float16": 0.999, "bfloat16": 0.99}
+"""Above it, rounding swallows updates: at 0.999 targets in bfloat16 stay near where they began."""
+
 
 @section
 class BankConfig:
@@ -63,6 +66,11 @@ class BankConfig:
             )
         if not 0 <= self.momentum < 1:
             yield "momentum: must lie between 0 and 1, below 1"
+        elif self.momentum > (most := _HIGHEST_MOMENTUM[self.storage]):
+            yield (
+                f"storage: {self.storage} rounds away what momentum={self.momentum} moves; take a "
+                f"momentum up to {most}, or more digits"
+            )
         if self.partition == "fixed" and self.partition_value is None:
             yield "partition_value: a fixed partition needs its value, such as 2.2"
         if self.partition != "fixed" and self.partition_value is not None:
