@@ -1,7 +1,7 @@
 """Cross-modal agreement (avid-cma §4): clips alike in both modalities become positives."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,8 @@ class Cma(Method):
     """Cross-AVID, and within each modality positives found by agreement in both.
 
     State: the memory bank, ``partition`` (Z̄), ``positives`` ``(N, k)`` int32 rows by descending
-    agreement (-1 for rows never visited, which have none) and ``agreement``, their mean.
+    agreement (-1 for rows never visited, which have none) and ``agreement``, their mean. Ranks that
+    share the bank share ``positives`` too.
 
     Args:
         settings: see :class:`CmaConfig`.
@@ -113,7 +114,8 @@ class Cma(Method):
         self.seed = seed
         self.bank = make_bank(settings, size, dim, seed)
         self.register_buffer("partition", torch.tensor(settings.partition_value or 0.0))
-        none = torch.full((size, settings.positives), -1, dtype=torch.int32)
+        kept = len(range(size)[self.bank.owners.own])
+        none = torch.full((kept, settings.positives), -1, dtype=torch.int32)
         self.register_buffer("positives", none)
         self.register_buffer("agreement", torch.tensor(0.0))
 
@@ -138,8 +140,10 @@ class Cma(Method):
         )
 
     def whole_state(self) -> dict[str, Tensor]:
-        """The state with the whole bank, on rank 0."""
-        return with_whole_bank(self, self.bank)
+        """The state with the whole bank and all positives, on rank 0."""
+        state = with_whole_bank(self, self.bank)
+        positives = self.bank.owners.whole_on_main(state.pop("positives"))
+        return state if positives is None else {**state, "positives": positives}
 
     def check_rows(self) -> None:
         """Rows must be left for positives and a negative."""
@@ -193,9 +197,11 @@ class Cma(Method):
         about = self._mine(show)
         known = self.positives[:, 0] >= 0
         kept = (self.positives[known][:, :, None] == before[known][:, None]).any(dim=2)
-        again = "" if not epoch else f", {100 * float(kept.float().mean()):.0f} % as before"
+        rows, same = self._over_owners(torch.stack([known.sum(), kept.sum()])).tolist()
+        count = self.settings.positives
+        again = "" if not epoch else f", {100 * same / max(1, rows * count):.0f} % as before"
         return (
-            f"{self.settings.positives} positives found for {int(known.sum())} of {len(known)} "
+            f"{count} positives found for {rows} of {len(self.bank)} "
             f"rows: mean agreement {float(self.agreement):.3f}{again}{about}"
         )
 
@@ -207,7 +213,8 @@ class Cma(Method):
         accuracy are those across modalities; ``agreement`` of the positives when they were found.
         """
         embeddings = self.embed(model, batch.views[0])
-        positives = self.positives[batch.row].long()
+        (every_positive,), places = self.bank.owners.fetch([self.positives], batch.row)
+        positives = every_positive[places].long()
         drawn = draw_some(
             self.seed, "positives", batch.index, positives, self.settings.drawn or len(positives[0])
         )
@@ -250,17 +257,37 @@ class Cma(Method):
 
     @torch.no_grad()
     def _mine(self, show: Show) -> str:
-        """Find positives of all rows; each rank does its part, and all end with the same."""
+        """Find positives of all rows; each rank does its part, and keeps it or gives it to all."""
         number, ranks = rank()
         size, device = len(self.bank), self.positives.device
+        shared = self.bank.owners.shared
         share = -(-size // ranks)
         own = torch.arange(number * share, (number + 1) * share, device=device).clamp(max=size - 1)
+        if shared:
+            own = torch.arange(size, device=device)[self.bank.owners.own]
         certified = self.settings.search == "certified"
         found, about = self._certified(own) if certified else (self._exact(own, show), "")
-        self.positives.copy_(over_ranks(found.rows.to(device).int())[:size])
-        agreement = over_ranks(found.agreement.to(device))[:size]
-        self.agreement.copy_(agreement[self.positives >= 0].mean())
+        rows, agreement = found.rows.to(device).int(), found.agreement.to(device)
+        if not shared:
+            rows, agreement = over_ranks(rows)[:size], over_ranks(agreement)[:size]
+        self.positives.copy_(rows)
+        # In float64, on the processor: the same mean, however many ranks have added it up.
+        counted = agreement[rows >= 0].cpu().double()
+        total = torch.stack((counted.sum(), torch.tensor(len(counted)).double()))
+        total = self._over_owners(total)
+        self.agreement.copy_(total[0] / total[1])
         return about
+
+    def _over_owners(self, counts: Tensor) -> Tensor:
+        """Sums ``(n,)`` over this rank's rows, added up over the ranks that share them."""
+        return over_ranks(counts[None]).sum(dim=0) if self.bank.owners.shared else counts
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """Of all positives, take those of the rows that are kept here."""
+        every = state.get(f"{prefix}positives")
+        if every is not None and len(every) == len(self.bank):
+            state[f"{prefix}positives"] = every[self.bank.owners.own]
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def _exact(self, queries: Tensor, show: Show) -> Mined:
         video, audio = self._targets()
