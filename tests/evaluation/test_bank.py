@@ -19,3 +19,4 @@ def test_targets_in_half_precision_are_read_as_float32(corpus, small, tmp_path):
         assert stored[f"bank.{name}"].dtype == torch.bfloat16
         assert targets.dtype == torch.float32
         assert torch.equal(targets, stored[f"bank.{name}"][stored["bank.visited"]].float())
+    assert "memory bank" in api.memory(tmp_path / "run", seeds=1).protocol

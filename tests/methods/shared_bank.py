@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
+from earsight import selection
 from earsight.corpus.batch import Batch
 from earsight.methods.avid import Avid, AvidConfig
 from earsight.methods.base import over_ranks, rank
@@ -141,6 +142,8 @@ def exchange(number, ranks):
     rows = torch.tensor([[4, 0, number], [4, 4, 3]])[:, : 0 if number == 1 else 3]
     fetched, places = owners.fetch(own, rows)
     whole = [owners.whole(table) for table in own]
+    # A row at a time, so that the last part is one that some ranks no longer have.
+    selection.owners._SAVED = 1
     return rows, [x[places] for x in fetched], whole, [owners.whole_on_main(x) for x in own]
 
 

@@ -340,11 +340,11 @@ def test_ranks_search_their_parts_and_end_with_the_positives_of_one(
     chosen = [text for text in small if not text.startswith("optimizer.")]
     settings = [*chosen, "method.positives=4", "optimizer.milestones=[1]", "train.epochs=1"]
 
-    def command(run):
+    def command(run, *more):
         own = ["--preset", "tiny-cma", "--corpus", str(corpus), "--from", str(uninterrupted)]
-        return ["-m", "earsight", "pretrain", "-o", str(run), *own, *settings]
+        return ["-m", "earsight", "pretrain", "-o", str(run), *own, *settings, *more]
 
-    codes, errors = ended(start(command(tmp_path / "two")))
+    codes, errors = ended(start(command(tmp_path / "two", "method.bank=sharded")))
     assert codes == [0, 0], errors
     codes, errors = ended(start(command(tmp_path / "one"), ranks=1))
     assert codes == [0], errors

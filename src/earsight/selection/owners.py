@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed
 
 _SAVED = 2**26
-"""Bytes that a rank hands over at a time where a table is saved."""
+"""Bytes that rank 0 receives at a time where a table is saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,8 @@ class Owners:
             return table
         main = self.rank == 0
         result = torch.empty(self.size, *table.shape[1:], dtype=table.dtype) if main else None
-        step = max(1, _SAVED // max(1, table[:1].nbytes))
+        row = table.itemsize * math.prod(table.shape[1:])
+        step = max(1, _SAVED // max(1, self.ranks * row))
         for begin in range(0, self.block, step):
             part = slice(begin, min(begin + step, self.block))
             sent = _bytes(self._filled(table, part).cpu())
