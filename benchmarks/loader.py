@@ -25,6 +25,7 @@ from earsight.media.open import open_media
 from earsight.media.picture import Converter
 from earsight.media.streams import choose
 from earsight.media.types import AudioRequest, Clip, ClipRequest, Limits, VideoRequest
+from earsight.training.devices import keep_memory
 from earsight.transforms.audio import Spectrogram
 from earsight.transforms.video import augment
 
@@ -191,6 +192,7 @@ def main() -> int:
     if not PATH.exists():
         print(f"{PATH} is missing; this benchmark needs that file")
         return 1
+    keep_memory()  # As training does; the reference has the same.
     torch.set_num_threads(1)
     psnr, decibel = agreement(2 if args.quick else 16)
     sides, parts = measure(3 if args.quick else 25)

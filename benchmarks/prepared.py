@@ -29,6 +29,7 @@ from earsight.media.members import open_member, parse_member
 from earsight.media.open import open_media
 from earsight.media.streams import choose
 from earsight.media.types import ClipRequest, Limits, VideoRequest
+from earsight.training.devices import keep_memory
 from loader import AUDIO, BATCH, PATH, VIDEO, Ours, requests, theirs, waves
 from loader import pictures as joined
 
@@ -164,6 +165,7 @@ def main() -> int:
     if not PATH.exists():
         print(f"{PATH} is missing; this benchmark needs that file")
         return 1
+    keep_memory()  # As training does; the reference has the same.
     torch.set_num_threads(1)
     rounds = 3 if args.quick else 25
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,9 @@
 
 In one run: core-seconds to decode the micro-batches (one process, nothing else), core-seconds of
 the steps on them (from memory, one thread), and the clips per second that the command reaches with
-all cores, after its start. The target is a share of ``cores / (decode + compute)``, which nothing
-can exceed that uses the cores for these two alone.
+all cores, after its start: as one process with workers that decode, and as two processes that
+decode for themselves. The target is the better one's share of ``cores / (decode + compute)``, which
+nothing can exceed that uses the cores for these two alone.
 """
 
 import os
@@ -32,6 +33,12 @@ STEPS = 20
 EPOCHS = 6
 BATCH = 64
 CPU = torch.device("cpu")
+SIDES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "one process": (1, ()),
+    "one process, one thread": (1, ("threads=1", "data.workers=1")),
+    "two processes": (2, ("threads=1", "data.workers=0")),
+}
+"""Processes and settings."""
 
 
 def prepared(place: Path, files: int) -> Path:
@@ -91,19 +98,33 @@ def main() -> int:
             found = apart(corpus, steps)
             settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[5]", "data.cache=none")
             more = (f"train.batch={BATCH}", "train.log_every=2")
-            lines = train(corpus, place / f"run-{number}", *settings, *more, cores=cores)
-            raw.append({**found, "clips_per_second": clips_per_second(lines, BATCH)})
-    shares = [
-        (one["decode"] + one["compute"]) * one["clips_per_second"] / len(cores) for one in raw
-    ]
+            speeds: dict[str, float] = {}
+            for side, (processes, own) in SIDES.items():
+                run = place / f"run-{number}-{processes}-{len(own)}"
+                lines = train(corpus, run, *settings, *more, *own, processes=processes, cores=cores)
+                speeds[side] = clips_per_second(lines, BATCH)
+            raw.append({**found, "clips_per_second": speeds})
+    shares = {
+        side: median(
+            [
+                (one["decode"] + one["compute"]) * one["clips_per_second"][side] / len(cores)
+                for one in raw
+            ]
+        )
+        for side in SIDES
+    }
+    for side, share in shares.items():
+        print(f"{side}: {share:.2f} of what decoding and computing allow")
     for name in ("decode", "compute"):
         print(f"{name}: {1e3 * median([one[name] for one in raw]):.2f} core-ms a clip")
     targets = [
         Target(
-            name="share of what decoding and computing allow", measured=median(shares), least=SHARE
+            name="share of what decoding and computing allow",
+            measured=max(shares.values()),
+            least=SHARE,
         )
     ]
-    return finish(targets, {"rounds": raw, "quick": options.quick}, options.json)
+    return finish(targets, {"rounds": raw, "shares": shares, "quick": options.quick}, options.json)
 
 
 if __name__ == "__main__":
