@@ -111,6 +111,27 @@ def _whole_rows(before: tuple[int, int], after: tuple[int, int]) -> str:
     return "+accurate_rnd" if before == after and after[0] % _FAST_WIDTH else ""
 
 
+def graph_ends(frame: VideoFrame, wanted: str) -> tuple[Graph, FilterContext, FilterContext]:
+    """A graph of one thread for frames such as this one, with its source and its sink.
+
+    The format ``wanted`` is said at the sink, since agreeing on one takes libav long where filters
+    leave it open.
+    """
+    graph = Graph()
+    if hasattr(graph, "threads"):
+        graph.threads = 1
+    source = graph.add(
+        "buffer",
+        video_size=f"{frame.width}x{frame.height}",
+        pix_fmt=frame.format.name,
+        time_base="1/1",
+        pixel_aspect="1/1",
+        colorspace=str(frame.colorspace),
+        range=str(frame.color_range),
+    )
+    return graph, source, graph.add("buffersink", pixel_formats=wanted)
+
+
 class Converter:
     """Turns frames into the pixels that one request asks for.
 
@@ -179,20 +200,7 @@ class Converter:
         self._transpose = turn.transpose
         # Mirroring for the request comes after the turn, on the same axis as flip_x.
         flip_columns, self._flip_rows = replace(turn, flip_x=turn.flip_x ^ request.flip).coded_flips
-        graph = Graph()
-        if hasattr(graph, "threads"):
-            graph.threads = 1
-        self._source = graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base="1/1",
-            pixel_aspect="1/1",
-            colorspace=str(frame.colorspace),
-            range=str(frame.color_range),
-        )
-        # Said here, since agreeing on a format takes libav long where filters leave it open.
-        self._sink = graph.add("buffersink", pixel_formats="gbrp")
+        graph, self._source, self._sink = graph_ends(frame, "gbrp")
         nodes = [self._source]
         if frame.format.is_bit_stream or frame.format.has_palette:
             nodes.append(graph.add("format", "gbrp"))

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from earsight.media.frames import decode_window, tick_shown
 from earsight.media.packets import Packets, Window
-from earsight.media.picture import Orientation, orientation_of
+from earsight.media.picture import Orientation, graph_ends, orientation_of
 from earsight.media.session import OpenFile, read_file
 from earsight.media.sound import Steps, Track, audio_window, decode_audio, native_span
 from earsight.media.streams import check_pixels, seconds_per_tick
@@ -313,19 +313,7 @@ class _Shape:
         return shaped
 
     def _build(self, frame: VideoFrame) -> None:
-        graph = Graph()
-        if hasattr(graph, "threads"):
-            graph.threads = 1
-        self._source = graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base="1/1",
-            pixel_aspect="1/1",
-            colorspace=str(frame.colorspace),
-            range=str(frame.color_range),
-        )
-        self._sink = graph.add("buffersink", pixel_formats="yuv420p")
+        graph, self._source, self._sink = graph_ends(frame, "yuv420p")
         wide, high = self._size
         nodes = [self._source]
         same = (wide, high) == (frame.width, frame.height)
