@@ -46,6 +46,8 @@ def test_without_a_compiler_no_run_is_begun(corpus, small, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"train\.compile: no C\+\+ compiler"):
         api.pretrain(config, tmp_path / "run", quiet=True)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"train\.compile: no C\+\+ compiler"):
+        api.dry_run(config)
 
 
 def test_a_gpu_needs_triton(monkeypatch):

@@ -18,15 +18,10 @@ class Compiled(nn.Module):
 
     Args:
         pair: encoders and heads.
-        device: where they run.
-
-    Raises:
-        ValueError: what compiles for that device is not installed.
     """
 
-    def __init__(self, pair: Pair, device: torch.device) -> None:
+    def __init__(self, pair: Pair) -> None:
         super().__init__()
-        require_compiler(device)
         self.pair = pair
         # A dictionary hides them from torch: their weights are those of the pair.
         self._encoders: dict[str, Any] = {

@@ -22,7 +22,7 @@ from earsight.corpus.split import Task, assign, in_folds, split_by_group, usable
 from earsight.corpus.tensors import TensorClips
 from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
-from earsight.training.compiled import Compiled
+from earsight.training.compiled import Compiled, require_compiler
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.step import Parts, make_optimizer
@@ -233,10 +233,12 @@ def build_parts(
     model, method = build_model(config, device), build_method(config, size, device)
     method.check_rows()
     method.attach(model)
+    if config.train.compile != "none":
+        require_compiler(device)
     encoders_compiled = config.train.compile in ("encoders", "all")
     return Parts(
         model=model,
-        wrapped=ranks.wrap(Compiled(model, device) if encoders_compiled else model, device),
+        wrapped=ranks.wrap(Compiled(model) if encoders_compiled else model, device),
         method=method,
         inputs=inputs.to(device),
         optimizer=make_optimizer(config, model, device),
