@@ -155,6 +155,24 @@ def encoder_operations(ours: Ours, batch: Batch) -> int:
     return int(counter.get_total_flops())
 
 
+def on_gpu_beside(
+    config: RunConfig, rows: int, batch: Batch, theirs: Callable[[], object], device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of what a GPU's step is held against, and of ours in other ways.
+
+    The reference's convolutions run in TF32, as torch has them unless told otherwise, and once in
+    full float32.
+    """
+    found = {"reference": each(theirs, device, 10)}
+    torch.backends.cudnn.allow_tf32 = False
+    found["reference without TF32"] = each(theirs, device, 5)
+    torch.backends.cudnn.allow_tf32 = True
+    compiled = dataclasses.replace(config.train, compile="encoders")
+    other = Ours(dataclasses.replace(config, train=compiled), rows, device)
+    found["ours, compiled"] = each(lambda: other.step(batch), device, 20)
+    return found
+
+
 def main() -> int:
     """Check, time, and on a GPU look at memory too."""
     args = arguments(__doc__ or "")
@@ -184,7 +202,7 @@ def main() -> int:
         standing = memory.weights + memory.optimizer + memory.method + memory.gradients
         # What the reference holds, and the batch, lie there too.
         peak = torch.cuda.max_memory_allocated() - before + standing
-        seconds["reference"] = each(theirs, device, 10)
+        seconds |= on_gpu_beside(ours.config, rows, batch, theirs, device)
         error = abs(memory.peak / peak - 1)
         raw |= {"gpu": torch.cuda.get_device_name(), "peak": peak}
         targets.append(

@@ -18,12 +18,17 @@ one after the other, and ends with one table; `earsight bench --quick` shows tha
 
 
 def section(name: str, report: dict[str, Any]) -> list[str]:
-    """A benchmark's targets and the machine they were measured on."""
+    """A benchmark's targets and the machine they were measured on.
+
+    Figures of a GPU lie in ``NAME.gpu.json``, beside those of a processor.
+    """
     machine = report["machine"]
+    script, _, where = name.partition(".")
+    gpu = f"{report['gpu']}; " if "gpu" in report else ""
     packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items() if v)
     lines = [
-        f"## `benchmarks/{name}.py`\n",
-        f"{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
+        f"## `benchmarks/{script}.py`{' on a GPU' if where == 'gpu' else ''}\n",
+        f"{gpu}{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
         f"{packages}.\n",
         "| figure | measured | target | met |",
         "|---|---|---|---|",

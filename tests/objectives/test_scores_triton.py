@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from earsight.objectives.scores import scores
 
 pytest.importorskip("triton")
 
@@ -67,6 +70,25 @@ def test_fused_scores_equal_the_torch_path():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "equal"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [2_000, 1_000_000])
+def test_fused_scores_equal_the_torch_path_on_a_gpu(dtype, size):
+    generator = torch.Generator("cuda").manual_seed(0)
+    queries = torch.randn(16, 2, 128, generator=generator, device="cuda")
+    bank = torch.randn(size, 128, generator=generator, device="cuda").to(dtype)
+    rows = torch.randint(0, size, (16, 1025), generator=generator, device="cuda")
+    upstream = torch.randn(16, 2, 1025, generator=generator, device="cuda")
+    found = {}
+    for how in ("gather", "triton"):
+        x = queries.clone().requires_grad_()
+        s = scores(x, bank, rows, 0.07, how)
+        s.backward(upstream)
+        found[how] = s.detach(), x.grad
+    for ours, reference in zip(found["triton"], found["gather"], strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-3 * float(reference.std()))
 
 
 COMPILED = """

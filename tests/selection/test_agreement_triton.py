@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch.nn import functional as F
+
+from earsight.selection.agreement import mine
 
 pytest.importorskip("triton")
 
@@ -66,3 +70,19 @@ def test_fused_pass_equals_the_torch_path():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "equal"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("agreement", ["min", "either", "video"])
+def test_a_gpu_mines_what_a_processor_mines(agreement):
+    generator = torch.Generator().manual_seed(0)
+    video, audio = (F.normalize(torch.randn(6000, 128, generator=generator)) for _ in "va")
+    # Near-ties, more than are kept, are mined by whole rows.
+    for x in (video, audio):
+        x[:300] = F.normalize(x[:1] + 1e-3 * torch.randn(300, 128, generator=generator))
+    usable = torch.ones(6000, dtype=torch.bool)
+    usable[::9] = False
+    wanted = mine(video, audio, 32, agreement=agreement, usable=usable)
+    found = mine(video.cuda(), audio.cuda(), 32, agreement=agreement, usable=usable.cuda())
+    assert torch.equal(found.rows.cpu(), wanted.rows)
+    torch.testing.assert_close(found.agreement.cpu(), wanted.agreement, rtol=0, atol=5e-7)

@@ -163,7 +163,7 @@ def test_other_indices_and_purposes_draw_others():
 def test_parts_change_nothing(monkeypatch):
     x = Vectors.of(torch.randn(150, 4, generator=torch.Generator().manual_seed(0)).double())
     whole = d2_seeding(x, 60, seed=0, index=0, proposals=16)
-    monkeypatch.setattr(module, "_CANDIDATES", 7)
+    monkeypatch.setattr(module, "_CANDIDATES", {"cpu": 7})
     assert torch.equal(d2_seeding(x, 60, seed=0, index=0, proposals=16), whole)
 
 

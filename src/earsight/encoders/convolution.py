@@ -9,6 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# A set, not a call: compiled encoders would be broken in two there.
+_WITH_AUTOCAST = frozenset(
+    kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind)
+)
+
 
 def channels_last(x: Tensor) -> Tensor:
     """``x`` ``(B, C, …)`` with its channels innermost in memory.
@@ -20,7 +25,7 @@ def channels_last(x: Tensor) -> Tensor:
     otherwise, so that convolutions answer in channels-last.
     """
     kind = x.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if kind in _WITH_AUTOCAST and torch.is_autocast_enabled(kind):
         x = x.to(torch.get_autocast_dtype(kind))
     if x.shape[1] == 1:
         return x.contiguous().squeeze(1).unsqueeze(-1).movedim(-1, 1)

@@ -24,10 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from earsight.selection.seeding import Rows, check_finite, distances_of
-
-_CANDIDATES = 4096
-"""Candidates made at a time: what is needed only on the way stays small."""
+from earsight.selection.seeding import Rows, check_finite, distances_of, parts_of
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -254,8 +251,7 @@ def _factors(
     own = keys.new_empty(size, inputs.shape[1])
     crossed, along = (keys.new_empty(size, classes) if normalised else None for _ in range(2))
     squared, scale, residual_norms, losses = keys.new_empty(4, size)
-    for begin in range(0, size, _CANDIDATES):
-        part = slice(begin, begin + _CANDIDATES)
+    for part in parts_of(size, keys.device):
         cosines = keys[part] @ queries.T
         found = _classify(cosines / temperature)
         losses[part] = found.losses
