@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from earsight import api
-from earsight.corpus import demo
+from earsight.corpus import cache, demo
 from earsight.corpus.cache import Order as CacheOrder
 from earsight.corpus.cache import cache_on_disk, fingerprint, spans_of
 from earsight.corpus.clips import EvaluationClips, TrainingClips
@@ -112,6 +112,19 @@ def test_a_device_has_the_same_draws_and_sound_and_nearly_the_same_pictures(
             assert torch.equal(one["audio"], other["audio"])
             assert one["video"].shape == other["video"].shape
             assert psnr(one["video"], other["video"]) > 30
+
+
+def test_a_device_takes_its_clips_from_a_cache_on_disk(corpus, small, tmp_path, monkeypatch):
+    folder = f"data.cache_folder={tmp_path / 'decoded'}"
+    config = config_of(corpus, small, "data.cache=device", folder)
+    first = open_data(config).source
+    assert torch.equal(
+        first.frames, open_data(config_of(corpus, small, "data.cache=device")).source.frames
+    )
+    monkeypatch.setattr(cache, "_fill", None)
+    again = open_data(config).source
+    assert torch.equal(again.frames, first.frames)
+    assert torch.equal(again.sound, first.sound)
 
 
 def test_a_second_run_reads_no_file(corpus, small, media, tmp_path):

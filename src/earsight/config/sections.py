@@ -21,7 +21,8 @@ class DataConfig:
     Attributes:
         corpus: the manifest that `earsight scan` wrote.
         workers: processes that decode, for each that trains; 0 decodes in the training process,
-            ``auto`` is one per thread.
+            ``auto`` is as many as ``threads``, or where that is 0 too, half of its cores where a
+            processor computes, all where a GPU does.
         prefetch: batches kept ready per worker.
         audio_missing: what becomes of instances without sound: left out (``skip``), given silence
             (``silence``), or refused (``error``).
@@ -37,7 +38,8 @@ class DataConfig:
             control from which nothing across modalities can be learned).
         cache: decode each clip once and keep it: in ``memory`` that all processes share, on
             ``disk``, or on the ``device`` (which also resizes there); ``none`` decodes anew.
-        cache_folder: where the cache on disk lies; empty for a folder beside the manifest.
+        cache_folder: where the cache on disk lies; empty for a folder beside the manifest. With
+            ``device``, clips come from such a cache, which runs share, and are not decoded again.
         share: share of the training instances that are used, of each class alike where the method
             learns from labels; smaller shares lie within larger ones.
     """
@@ -66,8 +68,8 @@ class DataConfig:
         yield from _within(self, 0, 1, "holdout", "max_failures")
         if self.timeout <= 0:
             yield "timeout: must be positive seconds"
-        if self.cache_folder and self.cache != "disk":
-            yield "cache_folder: has no effect unless cache is disk"
+        if self.cache_folder and self.cache not in ("disk", "device"):
+            yield "cache_folder: has no effect unless cache is disk or device"
         if not 0 < self.share <= 1:
             yield "share: must lie between 0 and 1, above 0"
 
@@ -417,8 +419,8 @@ class RunConfig:
     Attributes:
         seed: of every draw.
         device: ``auto`` takes CUDA, then MPS, then the CPU.
-        threads: for torch, decoder and workers together, in each training process; 0 for every
-            core, divided among the processes of a machine.
+        threads: that compute, in each training process; 0 for the cores of a machine, divided
+            among its processes, less those of ``data.workers`` where a processor computes.
         start: folder of a run whose encoders (and heads, if they are alike) are started from,
             absolute or relative to this run's folder; empty for a random initialisation. Where
             the method keeps a memory, that is taken over too.

@@ -135,16 +135,20 @@ class DeviceCache:
 
 def _upright(kept: Kept) -> list[NDArray[np.uint8]]:
     """Each frame as upright RGB, ``(3, H, W)``."""
-    pictures = []
-    for pixels, number in zip(kept.pixels, kept.kind.tolist(), strict=True):
-        kind = kept.kinds[number]
+    pictures = [np.empty((3, 0, 0), np.uint8)] * len(kept.pixels)
+    for number, kind in enumerate(kept.kinds):
+        places = np.flatnonzero(kept.kind == number).tolist()
         size = (kind.height, kind.width)
         request = VideoRequest(
-            start=0.0, fps=1.0, frames=1, size=size[::-1] if kind.turn.transpose else size
+            start=0.0,
+            fps=1.0,
+            frames=len(places),
+            size=size[::-1] if kind.turn.transpose else size,
         )
         converter = Converter(request, Limits(), kind.turn)
-        converter.convert(frame_of(pixels, kind), 0)
-        pictures.append(converter.pixels[0].transpose(2, 0, 1))
+        for slot, place in enumerate(places):
+            converter.convert(frame_of(kept.pixels[place], kind), slot)
+            pictures[place] = converter.pixels[slot].transpose(2, 0, 1)
     return pictures
 
 

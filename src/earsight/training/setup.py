@@ -157,7 +157,9 @@ def open_source(
 ) -> Source:
     """Where the clips of these instances, of both splits, come from."""
     cache = config.data.cache
-    if cache == "none" or (once and cache != "disk"):
+    beside = f"{config.data.corpus}.cache" if cache == "disk" else ""
+    folder = config.data.cache_folder or beside
+    if cache == "none" or (once and not folder):
         return Files()
     order = Order(
         instances=both,
@@ -167,11 +169,8 @@ def open_source(
         workers=worker_count(config),
         progress=progress,
     )
-    if cache == "disk":
-        folder = config.data.cache_folder or f"{config.data.corpus}.cache"
-        return cache_on_disk(order, Path(folder))
-    in_memory = cache_in_memory(order)
-    return in_memory if cache == "memory" else DeviceCache(in_memory, choose_device(config.device))
+    decoded = cache_on_disk(order, Path(folder)) if folder else cache_in_memory(order)
+    return DeviceCache(decoded, choose_device(config.device)) if cache == "device" else decoded
 
 
 def _learnable(
