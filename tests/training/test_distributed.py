@@ -306,7 +306,7 @@ def test_a_batch_must_divide_among_processes(corpus, small):
 def test_threads_are_shared_among_the_processes_of_a_machine(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(devices, "cores", lambda: 8)
-    config = api.configure("tiny", settings=["device=cpu", "data.workers=auto"])
+    config = api.configure("tiny", settings=["device=cpu", "data.workers=auto", "threads=0"])
     assert (thread_count(config), worker_count(config)) == (2, 2)
 
 
@@ -325,7 +325,9 @@ def test_cores_are_divided_among_those_that_compute_and_those_that_decode(
     cores, settings, threads, workers, monkeypatch
 ):
     monkeypatch.setattr(devices, "cores", lambda: cores)
-    config = api.configure("tiny", settings=["device=cpu", "data.workers=auto", *settings])
+    config = api.configure(
+        "tiny", settings=["device=cpu", "data.workers=auto", "threads=0", *settings]
+    )
     assert (thread_count(config), worker_count(config)) == (threads, workers)
     # A GPU computes, and the processor has nothing to do but to decode.
     monkeypatch.setattr(devices, "choose_device", lambda _: torch.device("cuda"))
