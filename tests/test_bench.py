@@ -66,6 +66,18 @@ def test_all_are_run_and_told_of(folder, tmp_path, capsys):
     }
 
 
+def test_what_a_machine_lacks_is_told(folder, capsys):
+    (folder / "gpu.py").write_text(
+        "import json, sys\n"
+        'if __name__ == "__main__":\n'
+        '    report = {"targets": [], "left_out": "there is no GPU"}\n'
+        '    json.dump(report, open(sys.argv[sys.argv.index("--json") + 1], "w"))\n'
+    )
+    code, printed = call(capsys, "gpu", "--folder", folder)
+    assert code == 0
+    assert "gpu        left out  there is no GPU" in printed.out
+
+
 def test_quick_figures_miss_nothing(folder, capsys):
     code, printed = call(capsys, "slow", "--folder", folder, "--quick", "--json")
     assert code == 0

@@ -41,7 +41,8 @@ class Outcome:
     Attributes:
         name: its file's, without ending.
         seconds: on the clock.
-        report: what it wrote; None where it did not.
+        report: what it wrote; None where it did not. Where the machine lacks what it measures,
+            ``left_out`` says so.
         reason: why it wrote nothing: its last line.
     """
 
@@ -99,6 +100,8 @@ class Benchmarks:
 def _rows(outcome: Outcome, size: Size) -> list[tuple[str, ...]]:
     if outcome.report is None:
         return [(outcome.name, "not measured", outcome.reason, "", "")]
+    if "left_out" in outcome.report:
+        return [(outcome.name, "left out", outcome.report["left_out"], "", "")]
     rows: list[tuple[str, ...]] = []
     for target in outcome.report["targets"]:
         least, most, unit = target["least"], target["most"], target["unit"]
