@@ -16,6 +16,7 @@ __all__ = [
     "import_avid",
     "load",
     "load_run",
+    "omniglot",
     "prepare",
     "pretrain",
     "scan",

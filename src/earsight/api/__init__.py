@@ -1,6 +1,6 @@
 """What the commands do: each function wires the packages together; the CLI calls one of them."""
 
-from earsight.api.corpora import av_digits, prepare, scan, seconds_of
+from earsight.api.corpora import av_digits, corpus, omniglot, prepare, scan, seconds_of
 from earsight.api.find import embed, load, search, serve
 from earsight.api.learn import configure, dry_run, import_avid, pretrain, profile, run_config
 from earsight.api.measure import AGREEMENT_PAGE, NEGATIVES_PAGE, agreement, negatives
@@ -23,6 +23,7 @@ __all__ = [
     "av_digits",
     "compare",
     "configure",
+    "corpus",
     "dry_run",
     "embed",
     "embed_held_out",
@@ -34,6 +35,7 @@ __all__ = [
     "load_run",
     "memory",
     "negatives",
+    "omniglot",
     "prepare",
     "pretrain",
     "profile",

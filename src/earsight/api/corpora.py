@@ -1,13 +1,14 @@
 """Scan media, prepare a corpus for training, render one."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from earsight.config import parse
 from earsight.corpus.av_digits import AvDigits, render_av_digits
 from earsight.corpus.layouts import LayoutOptions, read_layout
+from earsight.corpus.omniglot import Omniglot, make_omniglot
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
 from earsight.corpus.shards.prepare import prepare as prepare_shards
@@ -111,6 +112,56 @@ def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:
         ValueError: the folder holds something already, or there are no or too few recordings.
     """
     return render_av_digits(recordings, output, **options)
+
+
+def omniglot(images: Path, output: Path, **options: Any) -> Omniglot:
+    """Make pairs of pictures; see :func:`earsight.corpus.omniglot.make_omniglot`.
+
+    Args:
+        images: archive of Omniglot's pictures.
+        output: the folder to make.
+        options: the other arguments of that function.
+
+    Raises:
+        ValueError: the folder holds something already, or the archive cannot be used.
+    """
+    return make_omniglot(images, output, **options)
+
+
+def corpus(
+    name: str, output: Path, *, progress: Callable[[int, int], None] | None = None, **options: Any
+) -> AvDigits | Omniglot:
+    """Make the corpus ``av-digits`` (of ``recordings``) or ``omniglot`` (of ``images``).
+
+    Args:
+        name: which.
+        output: the folder to make.
+        progress: told of clips rendered, and of how many.
+        options: arguments of :func:`av_digits` and :func:`omniglot`; None for those not given.
+
+    Raises:
+        ValueError: an argument is missing or has no effect on this corpus, or cannot be used.
+    """
+    given = {one: value for one, value in options.items() if value is not None}
+    of, idle = _OF_CORPUS[name]
+    without = sorted(idle & set(given))
+    if without:
+        raise ValueError(f"{', '.join(without)}: has no effect on {name}; leave it out")
+    if of not in given:
+        raise ValueError(f"{of}: is missing, of which {name} is made")
+    source = given.pop(of)
+    if name == "av-digits":
+        return av_digits(source, output, progress=progress, **given)
+    if "clips" in given:
+        given["pairs"] = given.pop("clips")
+    return omniglot(source, output, **given)
+
+
+_OF_CORPUS = {
+    "av-digits": ("recordings", {"images", "writers"}),
+    "omniglot": ("images", {"recordings", "workers"}),
+}
+"""By corpus, what it is made of, and the arguments that have no effect on it."""
 
 
 def seconds_of(text: str | float | None) -> float | None:

@@ -121,41 +121,50 @@ class Prepare:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Render a corpus from recordings: av-digits, in which handwritten digits move and are spoken.
+    """Make a corpus to study methods on: av-digits, in which handwritten digits move while they are
+    spoken, or omniglot, pairs of pictures of characters.
 
     Example: earsight corpus av-digits --recordings free-spoken-digit-dataset -o av-digits
     """
 
-    name: Positional[Literal["av-digits"]]
+    name: Positional[Literal["av-digits", "omniglot"]]
     """Which corpus."""
-    recordings: Path
-    """Folder of the Free Spoken Digit Dataset, or its folder of recordings."""
+    recordings: Path | None = None
+    """av-digits: folder of the Free Spoken Digit Dataset, or its folder of recordings."""
+    images: Path | None = None
+    """omniglot: archive of its pictures."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """The folder to make."""
-    clips: int = 2000
-    """Clips to train on."""
-    held_out: int = 500
-    """Clips to test on."""
+    clips: int | None = None
+    """Clips, or pairs, to train on (default: 2000, or 50000 pairs)."""
+    held_out: int | None = None
+    """Clips, or pairs, to test on (default: 500, or 2000 pairs)."""
+    writers: int | None = None
+    """omniglot: only the first so many writers draw (default: all)."""
     seed: int = 0
     """Of everything drawn."""
     workers: int | None = None
-    """Processes (default: one per core)."""
+    """av-digits: processes (default: one per core)."""
     json: bool = False
     """Print the result for machines."""
 
     def run(self) -> int:
-        """Render."""
+        """Make it."""
         from earsight import api
 
+        counts = {"clips": self.clips, "held_out": self.held_out}
+        options = {name: count for name, count in counts.items() if count is not None}
         with progress("rendering") as show:
-            made = api.av_digits(
-                self.recordings,
+            made = api.corpus(
+                self.name,
                 self.output,
-                clips=self.clips,
-                held_out=self.held_out,
-                seed=self.seed,
+                recordings=self.recordings,
+                images=self.images,
+                writers=self.writers,
                 workers=self.workers,
+                seed=self.seed,
                 progress=show,
+                **options,
             )
         emit(self.json, made.as_dict(), str(made))
         return 0

@@ -1,7 +1,7 @@
 """The sections of a configuration: what can be set, its default, and what is wrong with a value."""
 
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, Literal
 
 from earsight.config.mel import all_bands_heard
@@ -236,6 +236,36 @@ class AudioConfig:
 
 
 @section
+class PicturesConfig:
+    """Pairs of pictures in the place of films: the first stands for ``video``, the other for sound.
+
+    Attributes:
+        cells: characters that each picture shows, of as many alphabets; 0 where the corpus is of
+            films and sounds.
+        shift: in training each character is moved by up to so many pixels, across and down;
+        turn: turned by up to so many degrees,
+        scale: and its size multiplied by a factor from this range.
+    """
+
+    cells: int = 0
+    shift: float = 3.0
+    turn: float = 10.0
+    scale: Range = (0.85, 1.15)
+
+    @property
+    def changed(self) -> bool:
+        """Whether characters are changed in training."""
+        return bool(self.shift or self.turn or self.scale != (1.0, 1.0))
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, one sentence each."""
+        yield from _at_least(self, cells=0, shift=0, turn=0)
+        yield from _ordered(self, "scale")
+        if not self.cells:
+            yield from _no_effect(self, "has no effect unless pictures.cells is set")
+
+
+@section
 class HeadConfig:
     """The projection from encoder features to the embedding.
 
@@ -440,6 +470,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
+    pictures: PicturesConfig = field(default_factory=PicturesConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -458,6 +489,35 @@ class RunConfig:
             yield "train.compile: inputs has no effect where no colours are changed; set none"
         if self.data.pairs == "shuffled" and hasattr(self.method, "modality"):
             yield f"data.pairs: has no effect on {self.method.name}, which knows one modality"
+        yield from self._picture_faults()
+
+    def _picture_faults(self) -> Iterator[str]:
+        """Settings that do not go with pictures, or that go with nothing else."""
+        for name in ("video_encoder", "audio_encoder"):
+            encoder = getattr(self, name)
+            takes = bool(getattr(encoder, "pictures", False))
+            if takes and not self.pictures.cells:
+                yield f"{name}.name: {encoder.name} takes pairs of pictures; set pictures.cells"
+            if self.pictures.cells and not takes:
+                yield f"{name}.name: {encoder.name} takes no pictures; take conv2d-picture"
+        if not self.pictures.cells:
+            return
+        for part in ("video", "audio"):
+            faults = _no_effect(getattr(self, part), "has no effect on pairs of pictures")
+            yield from (f"{part}.{fault}; leave it out" for fault in faults)
+        for name in ("cache", "audio_missing", "keep_duplicates"):
+            if getattr(self.data, name) != getattr(DataConfig(), name):
+                yield f"data.{name}: has no effect on pairs of pictures; leave it out"
+        if self.train.compile == "inputs":
+            yield "train.compile: inputs has no effect on pairs of pictures; set none"
+
+
+def _no_effect(config: Any, why: str) -> Iterator[str]:
+    """Every setting of a section that is not at its default."""
+    usual = type(config)()
+    for one in fields(config):
+        if getattr(config, one.name) != getattr(usual, one.name):
+            yield f"{one.name}: {why}"
 
 
 def _at_least(config: Any, **bounds: float) -> Iterator[str]:

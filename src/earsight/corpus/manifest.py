@@ -124,12 +124,15 @@ class Corpus:
         roots: absolute folder per root.
         settings: what the scan was told.
         prepared: how shards were coded; None where the files are as they were found.
+        cells: of pairs of pictures (:mod:`earsight.corpus.pairs`), the characters that a picture
+            shows at most; 0 where instances are of films and sounds.
     """
 
     table: pa.Table
     roots: Mapping[str, str]
     settings: ScanSettings = field(default_factory=ScanSettings)
     prepared: Coding | None = None
+    cells: int = 0
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -205,6 +208,8 @@ def write(corpus: Corpus, path: Path) -> None:
     about = {"schema": SCHEMA, "roots": dict(corpus.roots), "settings": asdict(corpus.settings)}
     if corpus.prepared is not None:
         about["prepared"] = asdict(corpus.prepared)
+    if corpus.cells:
+        about["cells"] = corpus.cells
     metadata = {_METADATA: json.dumps(about).encode()}
     table = corpus.table.replace_schema_metadata(metadata)
     with replacing(path) as file:
@@ -307,6 +312,7 @@ def read(corpus: str | Path) -> Corpus:
         roots=_roots(path, about["roots"]),
         settings=ScanSettings(**settings, limits=limits),
         prepared=None if prepared is None else Coding(**prepared),
+        cells=about.get("cells", 0),
     )
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, HeadConfig, RunConfig
+from earsight.corpus.pairs import SIDE
 from earsight.encoders.heads import MLPHead
 from earsight.encoders.probed import BlockClassifiers, Probed
+from earsight.transforms.pictures import grid_of
 
 MODALITIES = ("video", "audio")
 OTHER = {"video": "audio", "audio": "video"}
@@ -111,6 +113,9 @@ _BUILD = {"video": VIDEO_ENCODERS.build, "audio": AUDIO_ENCODERS.build}
 
 def _example(config: RunConfig, modality: str) -> Tensor:
     """An input of the size that the settings give."""
+    if config.pictures.cells:
+        rows, columns = grid_of(config.pictures.cells)
+        return torch.zeros(1, 1, rows * SIDE, columns * SIDE)
     if modality == "video":
         return torch.zeros(1, 3, config.video.frames, config.video.size, config.video.size)
     return torch.zeros(1, 1, config.audio.frames, config.audio.bands)

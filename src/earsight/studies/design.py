@@ -17,6 +17,9 @@ _STRICT = ConfigDict(extra="forbid")
 LABEL = "{label}"
 """Stands for each of a study's labels."""
 
+EVERY = "*"
+"""Stands, as a part of a figure's name, for all that an evaluation has there."""
+
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
 class Stage:
@@ -59,7 +62,8 @@ class Report:
     Attributes:
         name: for people; ``{label}`` stands for each of the study's labels.
         stage: the evaluation that brings it.
-        row: its name there, such as ``probe/video/digit/accuracy``.
+        row: its name there, such as ``probe/video/digit/accuracy``; with ``*`` in the place of a
+            part, the mean of all that have anything there.
         gain: report its distance from the random initialisation instead.
         untrained: arms of which the figure of the random initialisation is reported instead.
     """
@@ -87,7 +91,7 @@ class Claim:
         more: arms of which the first exceeds the second.
         same: arms that differ by less than ``within``.
         chance: arm whose mean lies within the 95 % interval of guessing.
-        margin: by which the first must exceed the second.
+        margin: by which the first must exceed the second; below 0, by which it may fall short.
         beyond: name of another figure; the first must then exceed the second by more than it does
             there.
         than: name of another figure; what is said of the second arm is then taken from there.

@@ -43,8 +43,12 @@ def _panel(panel: Axes, name: str, figures: Sequence[Figure]) -> None:
         if found.low is not None and found.high is not None:
             panel.plot([scale * found.low, scale * found.high], [at, at], color=_MEAN, lw=2)
         panel.plot([scale * found.mean], [at], "D", ms=5, color=_MEAN)
-    if figures[0].chance is not None:
-        panel.axvline(scale * figures[0].chance, color=_CHANCE, lw=1, ls="--")
+    chances = [figure.chance for figure in figures]
+    if chances[0] is not None and len({f"{chance:.3f}" for chance in chances}) == 1:
+        panel.axvline(scale * chances[0], color=_CHANCE, lw=1, ls="--")
+    else:
+        marks = [(scale * x, at) for at, x in enumerate(chances) if x is not None]
+        panel.plot([x for x, _ in marks], [at for _, at in marks], "|", ms=9, color=_CHANCE)
     panel.set_yticks(range(len(figures)), [figure.arm for figure in figures])
     panel.set_ylim(len(figures) - 0.5, -0.5)
     panel.set_title(f"{name} (%)" if scale == 100 else name, fontsize=9)

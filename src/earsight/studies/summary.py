@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from scipy import stats
 from earsight.evaluation.repeats import LEVEL, Estimate, estimate
 from earsight.evaluation.results import write_whole
 from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics
-from earsight.studies.design import Claim, Question, Report, questions, reports
+from earsight.studies.design import EVERY, Claim, Question, Report, questions, reports
 from earsight.studies.run import Plan
 from earsight.studies.stages import Outcome
 from earsight.studies.statistics import (
@@ -151,12 +151,39 @@ def _value(row: Row, report: Report, arm: str) -> float:
 
 def _row(rows: Sequence[Row], report: Report) -> Row:
     named = {name: row for row in rows for name in as_metrics([row]) if "/chance/" not in name}
+    if EVERY in report.row:
+        found = [row for name, row in named.items() if _matches(name, report.row)]
+        if found:
+            return _mean(found)
     if report.row not in named:
         raise ValueError(
             f"report {report.name!r}: the evaluation has no {report.row!r}; it has "
             f"{', '.join(sorted(named))}"
         )
     return named[report.row]
+
+
+def _matches(name: str, row: str) -> bool:
+    """Whether a figure's name is ``row``, in which ``*`` stands for any one part."""
+    parts, wanted = name.split("/"), row.split("/")
+    if len(parts) != len(wanted):
+        return False
+    return all(w in (EVERY, part) for part, w in zip(parts, wanted, strict=True))
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    """Figures of one metric averaged, with chance and baseline where all have them."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [x for x in values if x is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return replace(
+        rows[0],
+        value=sum(row.value for row in rows) / len(rows),
+        chance=mean([row.chance for row in rows]),
+        baseline=mean([row.baseline for row in rows]),
+    )
 
 
 def _baseline(row: Row, report: Report) -> float:
@@ -199,7 +226,9 @@ def _findings(
 def _test(claim: Claim) -> str:
     if claim.same is not None:
         return f"two one-sided paired t-tests within ±{claim.within:g}"
-    over = f" by more than {claim.margin:g}" if claim.margin else ""
+    over = f" by more than {claim.margin:g}" if claim.margin > 0 else ""
+    if claim.margin < 0:
+        over = f", against being less by {-claim.margin:g} or more"
     beyond = ", of the difference and of that in the other figure" if claim.beyond else ""
     other = ", the other from its own figure" if claim.than else ""
     return f"one-sided paired t-test{over}{beyond}{other}"

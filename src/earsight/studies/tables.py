@@ -13,10 +13,18 @@ def figure_table(summary: Summary) -> Table:
     lines = [head]
     for report in dict.fromkeys(figure.report for figure in summary.figures):
         found = {f.arm: f for f in summary.figures if f.report == report}
-        first = next(iter(found.values()))
-        chance = "–" if first.chance is None else number(first.metric, first.chance)
-        lines.append((report, *(cell(found[arm]) for arm in summary.arms), chance))
+        guesses = [_guess(found[arm]) for arm in summary.arms]
+        alike = len(set(guesses)) == 1
+        cells = (cell(found[arm]) for arm in summary.arms)
+        lines.append((report, *cells, guesses[0] if alike else "below"))
+        if not alike:
+            # Arms that tell other things apart have other chances.
+            lines.append((f"{report}, by guessing", *guesses, "–"))
     return lines
+
+
+def _guess(figure: Figure) -> str:
+    return "–" if figure.chance is None else number(figure.metric, figure.chance)
 
 
 def finding_table(summary: Summary) -> Table:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from earsight.corpus.device_cache import DeviceCache
+from earsight.corpus.pairs import PairSource
 from earsight.corpus.sources import Source
 from earsight.training.step import Parts
 
@@ -92,7 +93,7 @@ class Held:
             "weights": _bytes(_tensors(self._parts.model)),
             "optimizer": _bytes(x for x in moments if isinstance(x, Tensor)),
             "method": _bytes(_tensors(self._parts.method)),
-            "clips": source.size if isinstance(source, DeviceCache) else 0,
+            "clips": source.size if isinstance(source, DeviceCache | PairSource) else 0,
         }
         return Memory(
             **known,

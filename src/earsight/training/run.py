@@ -237,7 +237,8 @@ def _parts(
     inputs = start_inputs(config, start)
     if inputs is None:
         inputs = _fitted_inputs(config, data, ranks)
-        log.note(f"statistics of sound taken over {inputs.clips} clips")
+        if not config.pictures.cells:
+            log.note(f"statistics of sound taken over {inputs.clips} clips")
     parts = build_parts(config, inputs, size, device, ranks)
     if start is not None:
         taken = start_weights(config, parts.model, start)

@@ -15,10 +15,11 @@ from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
 from earsight.corpus.instances import Instances, instances, missing_files
 from earsight.corpus.loader import load
-from earsight.corpus.manifest import read
+from earsight.corpus.manifest import Corpus, read
+from earsight.corpus.pairs import PairSource, read_pairs, require_kind, with_cells
 from earsight.corpus.shards.check import check_prepared
 from earsight.corpus.sources import Files, Source
-from earsight.corpus.split import Task, assign, in_folds, split_by_group, usable
+from earsight.corpus.split import Task, Usable, assign, in_folds, split_by_group, usable
 from earsight.corpus.tensors import TensorClips
 from earsight.encoders.pair import MODALITIES, Pair, build_pair
 from earsight.methods.base import Method
@@ -78,14 +79,12 @@ def open_data(
     if not config.data.corpus:
         raise ValueError("data.corpus: names no manifest; make one with `earsight scan`")
     corpus = read(config.data.corpus)
-    modalities = modalities_of(task or task_of(config))
-    check_prepared(corpus, config.video, config.audio, modalities)
-    chosen = usable(
-        corpus,
-        audio_missing=config.data.audio_missing,
-        keep_duplicates=config.data.keep_duplicates,
-        task=task or task_of(config),
-    )
+    require_kind(corpus, config.pictures.cells, config.data.corpus)
+    if config.pictures.cells:
+        corpus = with_cells(corpus, config.pictures.cells)
+        chosen = Usable(mask=np.ones(len(corpus), bool), left_out={})
+    else:
+        chosen = _usable(config, corpus, task or task_of(config))
     if not chosen.mask.any():
         raise ValueError(_unusable(config, task or task_of(config), chosen.left_out))
     data = config.data
@@ -107,6 +106,21 @@ def open_data(
     )
 
 
+def _usable(config: RunConfig, corpus: Corpus, task: Task) -> Usable:
+    """The films and sounds that a task can use; of prepared ones, whether they have what is asked.
+
+    Raises:
+        ValueError: they have not, or instances lack sound where that is an error.
+    """
+    check_prepared(corpus, config.video, config.audio, modalities_of(task))
+    return usable(
+        corpus,
+        audio_missing=config.data.audio_missing,
+        keep_duplicates=config.data.keep_duplicates,
+        task=task,
+    )
+
+
 def tensor_data(config: RunConfig, tensors: Mapping[str, Tensor]) -> Data:
     """Clips in memory, divided as those of a corpus without splits are.
 
@@ -120,6 +134,8 @@ def tensor_data(config: RunConfig, tensors: Mapping[str, Tensor]) -> Data:
     """
     if config.data.corpus:
         raise ValueError("data.corpus: has no effect where tensors are given; leave it out")
+    if config.pictures.cells:
+        raise ValueError("pictures.cells: tensors hold films and sounds; leave it out")
     clips = TensorClips(tensors, fps=config.video.fps, rate=config.audio.rate)
     task = task_of(config)
     for name in modalities_of(task):
@@ -157,6 +173,10 @@ def open_source(
 ) -> Source:
     """Where the clips of these instances, of both splits, come from."""
     cache = config.data.cache
+    if config.pictures.cells:
+        # All pairs of a corpus lie in one file.
+        pairs = read_pairs(Path(both.path[0]))
+        return PairSource(pairs, config.pictures.cells, choose_device(config.device))
     beside = f"{config.data.corpus}.cache" if cache == "disk" else ""
     folder = config.data.cache_folder or beside
     if cache == "none" or (once and not folder):
@@ -270,12 +290,14 @@ def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
 def fit_inputs(config: RunConfig, data: Data, workers: int) -> Inputs:
     """Inputs with the mean and deviation per frequency of a sample of the training instances.
 
-    Where a method of pictures alone learns from films without sound, there are no statistics.
+    Where a method of pictures alone learns from films without sound, there are no statistics, nor
+    are there of pairs of pictures.
 
     Raises:
         ValueError: no instance has sound.
     """
-    if task_of(config) == "video" and not data.train.has_audio.any():
+    silent = task_of(config) == "video" and not data.train.has_audio.any()
+    if silent or config.pictures.cells:
         return blank_inputs(config)
     rows = statistics_rows(data.train, config.seed)
     # One frame, for that is how long a clip is then: it may begin anywhere.
@@ -296,4 +318,4 @@ def blank_inputs(config: RunConfig) -> Inputs:
     """Inputs whose statistics a saved state will bring."""
     bands = config.audio.bands
     mean, std = torch.zeros(bands), torch.ones(bands)
-    return Inputs(config.video, config.audio, mean=mean, std=std, clips=0)
+    return Inputs(config.video, config.audio, mean=mean, std=std, clips=0, pictures=config.pictures)

@@ -66,6 +66,7 @@ def _read_epoch(run: Path, epoch: int) -> Start:
         mean=saved["normalise.mean"],
         std=saved["normalise.std"],
         clips=0,
+        pictures=before.pictures,
     )
     return Start(run=run, config=before, state=state["model"], inputs=inputs, epoch=epoch)
 
@@ -159,6 +160,7 @@ def start_inputs(config: RunConfig, start: Start | None) -> Inputs | None:
         mean=normalise.mean,
         std=normalise.std,
         clips=start.inputs.clips,
+        pictures=config.pictures,
     )
 
 

@@ -8,13 +8,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from earsight.config import AudioConfig, ConfigError, VideoConfig
+from earsight.config import AudioConfig, ConfigError, PicturesConfig, VideoConfig
 from earsight.transforms.audio import Normalise, Spectrogram, augment_audio, stretch_seconds
 from earsight.transforms.draws import Index
+from earsight.transforms.pictures import lay_out
 from earsight.transforms.video import augment, normalise
 from earsight.transforms.video_fused import IMAGENET_MEAN, IMAGENET_STD
 
-SectionT = TypeVar("SectionT", VideoConfig, AudioConfig)
+SectionT = TypeVar("SectionT", VideoConfig, AudioConfig, PicturesConfig)
 
 SCHEMA = 1
 """Version of :meth:`Inputs.state`."""
@@ -26,6 +27,7 @@ class Inputs(nn.Module):
     Attributes:
         video: settings of the pictures.
         audio: settings of the sound.
+        pictures: settings of pairs of pictures, where the run learns from these.
         clips: clips that the statistics were computed from.
         memory_format: in which pictures are given out; by default as they came.
     """
@@ -38,6 +40,7 @@ class Inputs(nn.Module):
         mean: Tensor,
         std: Tensor,
         clips: int,
+        pictures: PicturesConfig | None = None,
         memory_format: torch.memory_format = torch.preserve_format,
     ) -> None:
         """Keep the settings, and the statistics as buffers.
@@ -48,6 +51,7 @@ class Inputs(nn.Module):
             mean: ``(bands,)``, mean level per frequency in decibel.
             std: ``(bands,)``, its deviation.
             clips: clips that these were computed from.
+            pictures: settings of pairs of pictures; None for films and sounds.
             memory_format: in which pictures are given out; by default as they came.
 
         Raises:
@@ -60,6 +64,7 @@ class Inputs(nn.Module):
                 f"{audio.bands}; compute them with these settings"
             )
         self.video, self.audio, self.clips = video, audio, clips
+        self.pictures = PicturesConfig() if pictures is None else pictures
         self.memory_format = memory_format
         self.spectrogram = Spectrogram(audio)
         self.normalise = Normalise(mean, std)
@@ -82,7 +87,8 @@ class Inputs(nn.Module):
 
         Args:
             view: ``video (B, 3, T, H, W)`` uint8 and ``audio (B, samples)`` float, or one of
-                them; other modalities are passed on as they are.
+                them; other modalities are passed on as they are. In runs on pairs of pictures, both
+                are the characters of a picture, ``(B, cells, 32, 32)`` uint8.
             training: whether to change the clips.
             seed: the run's seed.
             index: ``(B,)`` global sample indices; needed in training.
@@ -90,7 +96,8 @@ class Inputs(nn.Module):
             fused: change colours by compiled code, equal but for rounding; needs a compiler.
 
         Returns:
-            ``video (B, 3, T, H, W)`` and ``audio (B, 1, frames, bands)``, float32, and the rest.
+            ``video (B, 3, T, H, W)`` and ``audio (B, 1, frames, bands)``, float32, and the rest; of
+            a pair of pictures, each as ``(B, 1, H, W)``.
 
         Raises:
             ValueError: an input of another type or shape, sound that is too short, or training
@@ -100,6 +107,11 @@ class Inputs(nn.Module):
             raise ValueError("index: training needs one sample index per clip")
         prepared = dict(view)
         drawn = index if training else None
+        if self.pictures.cells:
+            return {
+                name: lay_out(x, self.pictures, name, seed=seed, index=drawn, view=view_number)
+                for name, x in view.items()
+            }
         if "video" in view:
             prepared["video"] = self._pictures(view["video"], seed, drawn, view_number, fused)
         if "audio" in view:
@@ -147,6 +159,8 @@ class Inputs(nn.Module):
             "video_std": list(IMAGENET_STD),
             "audio_statistics_clips": self.clips,
         }
+        if self.pictures.cells:
+            settings["pictures"] = _plain(self.pictures)
         tensors = {
             "audio_mean": self.normalise.mean.detach().cpu().clone(),
             "audio_std": self.normalise.std.detach().cpu().clone(),
@@ -184,6 +198,7 @@ class Inputs(nn.Module):
             mean=tensors["audio_mean"],
             std=tensors["audio_std"],
             clips=int(settings["audio_statistics_clips"]),
+            pictures=_section(PicturesConfig, "pictures", settings.get("pictures", {})),
             memory_format=memory_format,
         )
 
