@@ -1,15 +1,19 @@
 """A small rendered corpus and settings that train on it in a second or two."""
 
+import io
 import json
 import math
 import os
+import zipfile
 from pathlib import Path
 
 # Tests run side by side, one per core: threads that wait for a core make them take minutes.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from earsight import api
 from earsight.corpus.demo import render_demo
@@ -127,3 +131,36 @@ def released(released_keys):
         }
 
     return make
+
+
+ALPHABETS = {"Short": 3, "Middling": 4, "Long": 5}
+WRITERS = 5
+
+
+@pytest.fixture(scope="session")
+def characters(tmp_path_factory):
+    """An archive of characters: each a few bars of its own, which every writer moves a little."""
+    path = tmp_path_factory.mktemp("characters") / "images.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for alphabet, size in ALPHABETS.items():
+            for character in range(size):
+                draw = np.random.default_rng(len(alphabet) * 100 + character)
+                bars = draw.integers(15, 80, (4, 2))
+                for writer in range(WRITERS):
+                    paper = np.full((105, 105), 255, np.uint8)
+                    for number, (x, y) in enumerate(bars + draw.integers(-4, 5, (4, 2))):
+                        high, wide = (24, 6) if number % 2 else (6, 24)
+                        paper[y : y + high, x : x + wide] = 0
+                    image = io.BytesIO()
+                    Image.fromarray(paper).save(image, format="png")
+                    name = f"{alphabet}/character{character + 1:02d}/0001_{writer + 1:02d}.png"
+                    file.writestr(name, image.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def pairs(characters, tmp_path_factory):
+    """A small corpus of pairs of pictures of these characters."""
+    folder = tmp_path_factory.mktemp("pairs") / "pairs"
+    api.omniglot(characters, folder, pairs=96, held_out=24, seed=3)
+    return folder

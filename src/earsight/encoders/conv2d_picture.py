@@ -1,80 +1,83 @@
 """A small encoder of pictures of one channel."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from earsight.config import AUDIO_ENCODERS, VIDEO_ENCODERS, section
-from earsight.encoders.convolution import initialise
+from earsight.encoders.convolution import channels_last, initialise
+
+_GRID = (2, 4)
 
 
 @section
 class Conv2DPictureConfig:
-    """Four convolutions, each of which halves the picture.
+    """Three convolutions and a linear layer, for pictures of one or several characters.
 
     Attributes:
         width: channels of the first; each further one doubles them.
+        dim: size of the feature.
     """
 
     pictures: ClassVar[bool] = True
 
     name: str = "conv2d-picture"
-    width: int = 16
+    width: int = 32
+    dim: int = 256
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        if self.width < 1:
-            yield "width: must be at least 1"
+        for name in ("width", "dim"):
+            if getattr(self, name) < 1:
+                yield f"{name}: must be at least 1"
 
 
 class Conv2DPicture(nn.Module):
-    """3×3 convolutions of stride 2, each with batch norm and ReLU, then the mean over places.
+    """Convolutions 8×8/4, 3×3/2 and 3×3/2, each with batch norm and ReLU, and a linear layer.
 
-    What a feature has seen is at most 31 pixels wide, about a character of a grid of 32×32: the
-    encoder is the same for any number of cells.
+    Before that layer, activations are averaged to a grid of 2×4 places: it knows where something
+    stands, and has as many weights for pictures of any size.
 
     Args:
-        width: channels of the first; the others have ``2w, 4w, 8w``.
+        width: channels of the first convolution; the others have ``2w, 4w``.
+        dim: outputs of the linear layer, which has batch norm and ReLU too.
 
     Attributes:
-        dim: size of the pooled feature, ``8 · width``.
+        dim: size of the feature.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 32, dim: int = 256) -> None:
         super().__init__()
-        self.dim = 8 * width
-        sizes = (1, width, 2 * width, 4 * width, 8 * width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(before, after, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
-            for before, after in pairwise(sizes)
+        self.dim = dim
+        self.convolutions = nn.Sequential(
+            *_convolution(1, width, 8, 4, 2),
+            *_convolution(width, 2 * width, 3, 2, 1),
+            *_convolution(2 * width, 4 * width, 3, 2, 1),
         )
+        places = _GRID[0] * _GRID[1]
+        self.linear = nn.Linear(4 * width * places, dim, bias=False)
+        self.norm = nn.BatchNorm1d(dim)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures ``(B, 1, H, W)`` to average-pooled features ``(B, dim)``."""
-        return self.pool(self.forward_features(x)[-1])
+        """Pictures ``(B, 1, H, W)`` to features ``(B, dim)``; of 32×32, activations are 2×2."""
+        y = self.convolutions(channels_last(x))
+        grid = F.adaptive_avg_pool2d(y, _GRID).flatten(1)
+        return F.relu(self.norm(self.linear(grid)))
 
-    def pool(self, activation: Tensor) -> Tensor:
-        """The last block's activation ``(B, dim, H/16, W/16)`` to features ``(B, dim)``."""
-        return activation.mean(dim=(2, 3))
 
-    def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Activations of the four blocks; of 1×32×32: w×16×16, 2w×8×8, 4w×4×4, 8w×2×2."""
-        activations = []
-        for block in self.blocks:
-            x = block(x)
-            activations.append(x)
-        return tuple(activations)
+def _convolution(before: int, after: int, kernel: int, stride: int, pad: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(before, after, kernel, stride, pad, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    ]
 
 
 @VIDEO_ENCODERS.register("conv2d-picture", Conv2DPictureConfig)
 @AUDIO_ENCODERS.register("conv2d-picture", Conv2DPictureConfig)
 def build_conv2d_picture(settings: Conv2DPictureConfig) -> Conv2DPicture:
     """The encoder that ``settings`` describe."""
-    return Conv2DPicture(width=settings.width)
+    return Conv2DPicture(width=settings.width, dim=settings.dim)
