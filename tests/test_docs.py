@@ -70,7 +70,7 @@ def write_published(folder):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_of_a_page(page, place, tmp_path):
+def test_commands_of_a_page(page, place, characters, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(place, here)
     (here / "home").mkdir()
@@ -79,6 +79,8 @@ def test_commands_of_a_page(page, place, tmp_path):
     environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": paths}
     needs_run = page.name == "run-folder.md"
     needs_corpus = page.name == "add-a-method.md" or needs_run
+    if page.name == "omniglot.md":
+        shutil.copy(characters, here / "images.zip")
     if page.name == "published-weights.md":
         write_published(here)
     prelude = ["earsight scan videos -o corpus.parquet"] if needs_corpus else []

@@ -213,3 +213,17 @@ class TestRefused:
         config = pair_config(pairs, "xmoco", "data.corpus=''")
         with pytest.raises(ValueError, match=r"pictures.cells: tensors hold films"):
             api.pretrain(config, tmp_path / "run", tensors={"video": torch.zeros(1)}, quiet=True)
+
+    def test_files_to_embed_and_graphs(self, runs, pairs, media, tmp_path):
+        told = "has learned from pairs of pictures, and its encoders take neither films nor"
+        with pytest.raises(ValueError, match=told):
+            api.load(runs / "xmoco")
+        with pytest.raises(ValueError, match=told):
+            api.embed(runs / "xmoco", media, tmp_path / "index")
+        with pytest.raises(ValueError, match=told):
+            api.export(runs / "xmoco", tmp_path / "onnx", format="onnx")
+        assert api.export(runs / "xmoco", tmp_path / "weights").files
+
+    def test_films_to_evaluate_on(self, runs, corpus):
+        with pytest.raises(ValueError, match="holds no pairs of pictures"):
+            api.evaluate(runs / "xmoco", "probe", corpus=corpus)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,10 @@ class Pretend:
             )  # fmt: skip
 
         if task == "probe":
-            return [row("video", "accuracy", value, 0.1, "shape", baseline=0.05)]
+            return [
+                row("video", "accuracy", value, 0.1, "shape", baseline=0.05),
+                row("video", "accuracy", value + 1, 0.3, "texture", baseline=0.15),
+            ]
         return [
             row("both", "mean_log_rank", 2.0 + 0.02 * (seed % 2), 2.0),
             row("both", "mean_log_rank_deviation", 0.05),
@@ -224,6 +228,11 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     assert "holds" in text
     assert markdown(figure_table(summary)).count("\n") == 4
     assert len(finding_table(summary)) == 6
+    guessing = [replace(f, chance=0.5) if f.arm == "few" else f for f in summary.figures]
+    table = figure_table(replace(summary, figures=tuple(guessing)))
+    shape = next(at for at, line in enumerate(table) if line[0] == "shape")
+    assert table[shape][-1] == "below"
+    assert table[shape + 1][:3] == ("shape, by guessing", "50.0", "10.0")
 
 
 def test_the_figure_of_the_random_initialisation_and_the_gain_over_it(plan, tmp_path):
@@ -239,6 +248,31 @@ def test_the_figure_of_the_random_initialisation_and_the_gain_over_it(plan, tmp_
     assert few == pytest.approx((0.05, 0.05, 0.05))
     assert many == pytest.approx((6.02, 6.03, 6.04))
     assert gain == pytest.approx((5.97, 5.98, 5.99))
+
+
+def test_a_figure_may_be_the_mean_of_all_labels(plan, tmp_path):
+    row = "probe/video/*/accuracy"
+    report = [
+        {"name": "mean", "stage": "probe", "row": row},
+        {"name": "untrained", "stage": "probe", "row": row, "untrained": ["few"]},
+    ]
+    design = parse_design(DESIGN | {"report": report, "claims": []})
+    other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    summary = summarise(other, do_study(other, tmp_path, Pretend()), "digest")
+    mean, _, before, _ = summary.figures
+    # Of 6.02 and 7.02, and so on; chances of 0.1 and 0.3; 0.05 and 0.15 at the start.
+    assert mean.values == pytest.approx((6.52, 6.53, 6.54))
+    assert mean.chance == pytest.approx(0.2)
+    assert before.values == pytest.approx((0.1, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("row", ["probe/audio/*/accuracy", "probe/*/accuracy"])
+def test_a_mean_of_nothing_is_named(plan, tmp_path, row):
+    report = {"name": "mean", "stage": "probe", "row": row}
+    design = parse_design(DESIGN | {"report": [report], "claims": []})
+    other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    with pytest.raises(ValueError, match=r"the evaluation has no 'probe/"):
+        summarise(other, do_study(other, tmp_path, Pretend()), "digest")
 
 
 def test_a_figure_that_is_missing_is_named(plan, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from earsight.api.corpora import seconds_of
-from earsight.evaluation.load import Progress, load_run
+from earsight.evaluation.load import Progress, load_run, require_media
 from earsight.hub import download
 from earsight.search.approximate import Neighbours, choose, open_cells, search_cells
 from earsight.search.embed import Missing, Span
@@ -41,7 +41,9 @@ def load(run: Path | str, *, device: str = "auto") -> Embedder:
     if str(run).startswith(HUB):
         name, _, revision = str(run).removeprefix(HUB).partition("@")
         run = download(name, revision or None)
-    return Embedder(loaded=load_run(Path(run), place), device=place)
+    loaded = load_run(Path(run), place)
+    require_media(loaded, run)
+    return Embedder(loaded=loaded, device=place)
 
 
 def embed(
@@ -74,6 +76,7 @@ def embed(
     """
     place = choose_device(device)
     loaded = load_run(run, place)
+    require_media(loaded, run)
     prepare_machine(replace(loaded.config, device=str(place)))
     return make_index(
         loaded,

@@ -74,6 +74,19 @@ def load_run(run: Path, device: torch.device, size: int = 2) -> Loaded:
     )
 
 
+def require_media(loaded: Loaded, run: Path | str) -> None:
+    """Refuse encoders of pairs of pictures where files of films and sounds are to be encoded.
+
+    Raises:
+        ValueError: the run has learned from such pairs.
+    """
+    if loaded.config.pictures.cells:
+        raise ValueError(
+            f"{run}: has learned from pairs of pictures, and its encoders take neither films nor "
+            "sounds; give a run that was made on these"
+        )
+
+
 def random_encoder(config: RunConfig, device: torch.device, size: int = 2) -> Encoder:
     """The encoders of a run at their random initialisation."""
     model, method = build_model(config, device), build_method(config, size, device)

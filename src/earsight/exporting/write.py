@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from earsight.config import write_yaml
+from earsight.evaluation.load import require_media
 from earsight.exporting.card import write_card
 from earsight.exporting.formats import Format
 from earsight.exporting.graphs import check_onnx, write_onnx, write_torch
@@ -87,6 +88,8 @@ def export_run(
     _check(output, format, raw)
     check_target(output, overwrite=overwrite)
     subject = open_subject(run, licence)
+    if format != "safetensors":
+        require_media(subject.loaded, run)
     differences = {}
     with staged(output, overwrite=overwrite) as folder:
         if format == "safetensors":
