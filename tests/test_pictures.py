@@ -142,7 +142,7 @@ arms:
   three: {train: [pictures.cells=3]}
 stages:
   train: {do: pretrain}
-  probe: {do: evaluate, of: train, task: probe}
+  probe: {do: evaluate, of: train, task: probe, options: {modality: video}}
 report:
   - {name: characters, stage: probe, row: "probe/video/*/accuracy"}
 """

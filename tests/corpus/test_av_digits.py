@@ -2,6 +2,7 @@
 
 import colorsys
 import csv
+import inspect
 import json
 import wave
 from collections import Counter
@@ -365,7 +366,11 @@ class TestCommand:
 
     def test_its_numbers_of_clips_are_the_librarys(self, tmp_path):
         command = cli.Corpus(name="av-digits", recordings=tmp_path, output=tmp_path)
-        assert (command.clips, command.held_out) == (CLIPS, HELD_OUT)
+        # Left out, the library's are taken, which the help tells.
+        assert (command.clips, command.held_out) == (None, None)
+        help_text = inspect.getsource(type(command))
+        assert f"default: {CLIPS}, or" in help_text
+        assert f"default: {HELD_OUT}, or" in help_text
 
     def test_too_few_recordings(self, spoken, tmp_path, capsys):
         code, _, text = self.run(capsys, "--recordings", spoken, "-o", tmp_path / "d")

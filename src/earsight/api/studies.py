@@ -51,7 +51,7 @@ class _Engine:
             return negatives(run, settings=settings).rows
         if task == "memory":
             return memory(run, settings=settings).rows
-        return evaluate(run, task, settings=settings).rows
+        return evaluate(run, task, settings=settings, **options).rows
 
     def machine(self) -> Mapping[str, Any]:
         return describe_machine(self.device)

@@ -21,6 +21,16 @@ EVERY = "*"
 """Stands, as a part of a figure's name, for all that an evaluation has there."""
 
 
+_ALONE = frozenset({"modality"})
+_OPTIONS = {
+    "finetune": frozenset({"modality", "label", "share", "scratch"}),
+    "knn": _ALONE,
+    "probe": _ALONE,
+    "svm": _ALONE,
+}
+"""By task, what can be told beside settings."""
+
+
 @checked(config=_STRICT, kw_only=True, frozen=True)
 class Stage:
     """A step of every arm.
@@ -32,7 +42,8 @@ class Stage:
         task: of an evaluation: ``retrieve``, ``knn``, ``probe``, ``svm``, ``memory``,
             ``finetune``, ``agreement`` or ``negatives``.
         settings: settings of the stage, ``section.name=value``.
-        options: of fine-tuning: ``modality``, ``label``, ``share``, ``scratch``.
+        options: of fine-tuning: ``modality``, ``label``, ``share``, ``scratch``; of ``knn``,
+            ``probe`` and ``svm``: ``modality``.
     """
 
     do: Literal["pretrain", "continue", "evaluate"]
@@ -51,8 +62,11 @@ class Stage:
             yield f"of: name the stage to {self.do}"
         if (self.do == "evaluate") != bool(self.task):
             yield "task: belongs to stages that evaluate, and to each of them"
-        if self.options and self.task != "finetune":
-            yield "options: have no effect unless task is finetune"
+        known = _OPTIONS.get(self.task, frozenset())
+        if self.options and not known:
+            yield "options: have no effect unless task is finetune, knn, probe or svm"
+        elif wrong := sorted(self.options.keys() - known):
+            yield f"options: {self.task} has none named {', '.join(wrong)}"
 
 
 @checked(config=_STRICT, kw_only=True, frozen=True)
