@@ -17,6 +17,7 @@ __all__ = [
     "load",
     "load_run",
     "omniglot",
+    "merge",
     "prepare",
     "pretrain",
     "scan",

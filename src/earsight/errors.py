@@ -19,3 +19,7 @@ class SaidElsewhereError(RunError):
     def __init__(self, error: Exception) -> None:
         self.error = error
         super().__init__(str(error))
+
+
+class FullDiskError(RunError):
+    """A disk is full; what was whole before is untouched, and what was begun is taken away."""

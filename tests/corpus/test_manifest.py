@@ -13,6 +13,7 @@ from earsight.corpus.assemble import assemble
 from earsight.corpus.discover import Found
 from earsight.corpus.facts import FACT_FIELDS, Unread, fact_table, known_facts
 from earsight.corpus.manifest import Corpus, ScanSettings, read, write
+from earsight.errors import FullDiskError
 from earsight.media.types import AudioInfo, Limits, MediaInfo, VideoInfo
 
 
@@ -137,7 +138,7 @@ def test_a_full_disk_leaves_the_earlier_corpus(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FullDiskError, match="no space left.*make room"):
         write(corpus_of(info(), info()), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

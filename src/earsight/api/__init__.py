@@ -4,6 +4,7 @@ from earsight.api.corpora import av_digits, corpus, omniglot, prepare, scan, sec
 from earsight.api.find import embed, load, search, serve
 from earsight.api.learn import configure, dry_run, import_avid, pretrain, profile, run_config
 from earsight.api.measure import AGREEMENT_PAGE, NEGATIVES_PAGE, agreement, negatives
+from earsight.api.parts import merge
 from earsight.api.studies import study
 from earsight.evaluation.compare import compare
 from earsight.evaluation.finetune_run import finetune
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "load_run",
     "memory",
+    "merge",
     "negatives",
     "omniglot",
     "prepare",

@@ -3,18 +3,23 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from earsight.config import parse
 from earsight.corpus.av_digits import AvDigits, render_av_digits
 from earsight.corpus.layouts import LayoutOptions, read_layout
 from earsight.corpus.omniglot import Omniglot, make_omniglot
+from earsight.corpus.part import Part, parse_part
 from earsight.corpus.scan import ScanReport
 from earsight.corpus.scan import scan as scan_media
+from earsight.corpus.shards.over_ray import prepare_over_ray
 from earsight.corpus.shards.prepare import prepare as prepare_shards
 from earsight.corpus.shards.report import PrepareReport
 from earsight.media.types import Coding
 from earsight.presets import load as load_preset
+
+Engine = Literal["here", "ray"]
+"""Where work is done: by processes of this machine, or by the nodes of a Ray cluster."""
 
 
 def scan(
@@ -25,6 +30,7 @@ def scan(
     layout: str | None = None,
     root: Path | None = None,
     layout_options: LayoutOptions | None = None,
+    shard: str | Part | None = None,
     **options: Any,
 ) -> ScanReport:
     """Scan media into a manifest; see :func:`earsight.corpus.scan.scan`.
@@ -36,16 +42,19 @@ def scan(
         layout: a known data set, which brings labels and official splits.
         root: folder of its lists and media.
         layout_options: what some layouts can be told.
+        shard: ``i/n``: read only the files of one of n parts, from 0 on, to be joined by
+            :func:`earsight.api.merge`.
         options: the other arguments of that function.
 
     Raises:
         ValueError: a source or an option cannot be used, or nothing was found.
     """
+    options |= {"segment": seconds_of(segment), "shard": parse_part(shard)}
     if layout is None or root is None or sources:
         _check_sources(sources, layout, root, layout_options)
-        return scan_media(sources, output, segment=seconds_of(segment), **options)
+        return scan_media(sources, output, **options)
     listing = read_layout(layout, root, layout_options)
-    return scan_media([str(root)], output, segment=seconds_of(segment), listing=listing, **options)
+    return scan_media([str(root)], output, listing=listing, **options)
 
 
 def _check_sources(
@@ -74,6 +83,8 @@ def prepare(
     fps: float | None = None,
     rate: int | None = None,
     short_side: int = Coding.short_side,
+    shard: str | Part | None = None,
+    engine: Engine = "here",
     **options: Any,
 ) -> PrepareReport:
     """Make a corpus anew as shards; see :func:`earsight.corpus.shards.prepare.prepare`.
@@ -85,10 +96,15 @@ def prepare(
         fps: frames per second at most; 16 without a preset.
         rate: samples per second of the sound; 24000 without a preset.
         short_side: pixels of the pictures' short side at most.
+        shard: ``i/n``: make only one of n parts, from 0 on, to be joined by
+            :func:`earsight.api.merge`.
+        engine: ``here``, or ``ray``: all parts by the nodes of a Ray cluster, where ``workers``
+            (1 if not given) is the cores of each; the folder must be on a disk that all share.
         options: the other arguments of that function.
 
     Raises:
         ValueError: the corpus or a setting cannot be used, or the folder holds something else.
+        RunError: the disk is full, or nodes left nothing where this machine can see it.
     """
     wanted = None if preset is None else parse(load_preset(preset))
     known = (Coding.fps, Coding.rate) if wanted is None else (wanted.video.fps, wanted.audio.rate)
@@ -97,7 +113,12 @@ def prepare(
         rate=known[1] if rate is None else rate,
         short_side=short_side,
     )
-    return prepare_shards(corpus, output, coding=coding, **options)
+    part = parse_part(shard)
+    if engine == "here":
+        return prepare_shards(corpus, output, coding=coding, shard=part, **options)
+    if part is not None:
+        raise ValueError("shard: has no effect with an engine, which does all parts; leave it out")
+    return prepare_over_ray(corpus, output, coding=coding, **options)
 
 
 def av_digits(recordings: Path, output: Path, **options: Any) -> AvDigits:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from earsight.api.corpora import seconds_of
+from earsight.corpus.part import Part, parse_part
 from earsight.evaluation.load import Progress, load_run, require_media
 from earsight.hub import download
 from earsight.search.approximate import Neighbours, choose, open_cells, search_cells
 from earsight.search.embed import Missing, Span
 from earsight.search.embedder import Embedder
 from earsight.search.index import model_hash, read_index
-from earsight.search.make import IndexReport, make_index
+from earsight.search.make import make_index
 from earsight.search.query import By, Hit
 from earsight.search.query import search as search_index
+from earsight.search.report import IndexReport
 from earsight.training.devices import choose_device, cores, prepare_machine
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def embed(
     hop: str | float | None = None,
     missing: Missing = "skip",
     workers: int | None = None,
+    shard: str | Part | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> IndexReport:
@@ -68,12 +71,15 @@ def embed(
         hop: from one start to the next; None for the length of a window.
         missing: what becomes of files without sound: ``skip``, ``silence`` or ``error``.
         workers: decoding processes; None for one per core.
+        shard: ``i/n``: embed only one of n parts, from 0 on, to be joined by
+            :func:`earsight.api.merge`.
         device: where the encoders are.
-        progress: told of parts done, and of how many.
+        progress: told of blocks of instances done, and of how many.
 
     Raises:
         ValueError: run or source cannot be used, or the folder holds something else.
     """
+    part = parse_part(shard)
     place = choose_device(device)
     loaded = load_run(run, place)
     require_media(loaded, run)
@@ -86,6 +92,7 @@ def embed(
         device=place,
         span=Span(seconds=seconds_of(window), hop=seconds_of(hop), missing=missing),
         workers=cores() if workers is None else workers,
+        shard=part,
         progress=progress,
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, subcommand
 
-from earsight.cli.corpora import Corpus, Prepare, Scan
+from earsight.cli.corpora import Corpus, Merge, Prepare, Scan
 from earsight.cli.find import Embed, Search, Serve
 from earsight.cli.learn import Import, Pretrain
 from earsight.cli.measure import Compare, Evaluate
@@ -43,6 +43,7 @@ def parse(given: list[str]) -> Command:
     commands = (
         Annotated[Scan, subcommand("scan")]
         | Annotated[Prepare, subcommand("prepare")]
+        | Annotated[Merge, subcommand("merge")]
         | Annotated[Corpus, subcommand("corpus")]
         | presets
         | Annotated[Pretrain, subcommand("pretrain")]

@@ -45,6 +45,8 @@ class Scan:
     """Processes (default: one per core)."""
     deep: bool = False
     """Decode everything, to find files damaged in the middle."""
+    shard: str | None = None
+    """i/n: only the files of one of n parts, from 0 to n - 1; `earsight merge` joins them."""
     json: bool = False
     """Print the result for machines."""
 
@@ -70,6 +72,7 @@ class Scan:
                 min_duration=self.min_duration,
                 workers=self.workers,
                 deep=self.deep,
+                shard=self.shard,
                 progress=lambda step, done, of: show(done, of),
             )
         emit(self.json, asdict(report), format_report(report))
@@ -96,7 +99,12 @@ class Prepare:
     short_side: int = 256
     """Pixels of the pictures' short side at most; smaller ones keep their size."""
     workers: int | None = None
-    """Processes (default: one per core)."""
+    """Processes (default: one per core; with an engine, one for each part)."""
+    shard: str | None = None
+    """i/n: only the archives of one of n parts, from 0 to n - 1; `earsight merge` joins them."""
+    engine: Literal["here", "ray"] = "here"
+    """By processes of this machine, or all parts by the nodes of the Ray cluster at RAY_ADDRESS
+    (without it, by one of this machine alone)."""
     json: bool = False
     """Print the result for machines."""
 
@@ -113,8 +121,37 @@ class Prepare:
                 rate=self.rate,
                 short_side=self.short_side,
                 workers=self.workers,
+                shard=self.shard,
+                engine=self.engine,
                 progress=show,
             )
+        emit(self.json, report.as_dict(), str(report))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Join parts that scan, prepare or embed made with --shard: to what they make without.
+
+    Example: earsight merge part-0.parquet part-1.parquet -o corpus.parquet
+
+    Manifests of scans of different folders are joined, too.
+    """
+
+    parts: Positional[tuple[Path, ...]]
+    """All parts, in any order: manifests, or folders of shards, or of an index."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """The manifest or folder to make; a folder that jobs shared may be its own."""
+    corpus: Path | None = None
+    """For shards, the manifest that they were made from, where it has moved."""
+    json: bool = False
+    """Print the result for machines."""
+
+    def run(self) -> int:
+        """Merge."""
+        from earsight import api
+
+        report = api.merge(self.parts, self.output, corpus=self.corpus)
         emit(self.json, report.as_dict(), str(report))
         return 0
 

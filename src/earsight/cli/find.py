@@ -33,6 +33,8 @@ class Embed:
     """What becomes of files without sound."""
     workers: int | None = None
     """Processes (default: one per core)."""
+    shard: str | None = None
+    """i/n: only one of n parts of the manifest, from 0 to n - 1; `earsight merge` joins them."""
     json: bool = False
     """Print the result for machines."""
 
@@ -49,6 +51,7 @@ class Embed:
                 hop=self.hop,
                 missing=self.missing,
                 workers=self.workers,
+                shard=self.shard,
                 progress=show,
             )
         emit(self.json, report.as_dict(), str(report), run=self.folder)

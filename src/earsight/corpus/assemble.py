@@ -40,8 +40,16 @@ class Assembled:
     match: Match | None
 
 
-def assemble(facts: pa.Table, settings: ScanSettings, labels: Labels | None) -> Assembled:
+def assemble(
+    facts: pa.Table, settings: ScanSettings, labels: Labels | None, *, whole: bool = True
+) -> Assembled:
     """Cut files into instances and say of each what it is.
+
+    Args:
+        facts: ``FACT_FIELDS`` of the files, in the order of their paths.
+        settings: of the scan.
+        labels: of the corpus.
+        whole: whether these are all files of the corpus, so that some label has to match.
 
     Raises:
         ValueError: no label matches, or two instances have one key (chance: n² / 2⁶⁵).
@@ -51,7 +59,7 @@ def assemble(facts: pa.Table, settings: ScanSettings, labels: Labels | None) -> 
     key = _keys(paths, spans)
     original = _originals(facts, spans)
     is_copy = original != np.arange(len(key))
-    match, marked = _labelled(labels, paths, spans, key)
+    match, marked = _labelled(labels, paths, spans, key, whole)
     group = _groups(paths[spans.file], marked, settings.group_by)[original]
     error = np.asarray(facts.column("error").to_numpy(), object)[spans.file]
     status, reason = _statuses(facts, spans, error, settings.min_duration)
@@ -116,14 +124,14 @@ def _originals(facts: pa.Table, spans: Spans) -> Ints:
 
 
 def _labelled(
-    labels: Labels | None, paths: Texts, spans: Spans, key: UInts
+    labels: Labels | None, paths: Texts, spans: Spans, key: UInts, whole: bool
 ) -> tuple[Match | None, dict[str, pa.Array]]:
     if labels is None:
         return None, {}
     if labels.by_key:
         match = match_keys(labels, key)
     else:
-        of_files = match_files(labels, list(paths))
+        of_files = match_files(labels, list(paths), some=whole)
         match = Match(line=of_files.line[spans.file], unmatched=of_files.unmatched)
     return match, labelled_columns(labels, match.line)
 

@@ -1,7 +1,7 @@
 """Gathering the facts of files: what did not change is taken from the earlier scan."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +45,7 @@ class Reading:
         limits: what a file may cost.
         workers: processes; 0 for none but this one.
         progress: told of each step.
+        elsewhere: sizes of files that other parts read: a file may be a copy of one of them.
     """
 
     probe: Probe
@@ -52,6 +53,7 @@ class Reading:
     limits: Limits
     workers: int
     progress: Progress | None = None
+    elsewhere: Set[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,8 @@ def _hashed(facts: pa.Table, paths: Sequence[str], reading: Reading) -> pa.Table
     size = facts.column("size").to_pylist()
     readable = [at for at, text in enumerate(error) if not text]
     sizes = Counter(size[at] for at in readable)
-    wanted = [at for at in readable if content[at] is None and sizes[size[at]] > 1]
+    shared = {one for one, count in sizes.items() if count > 1} | reading.elsewhere
+    wanted = [at for at in readable if content[at] is None and size[at] in shared]
     with ThreadPoolExecutor(max(1, reading.workers)) as threads:
         hashes = threads.map(content_hash, [paths[at] for at in wanted])
         for done, (at, result) in enumerate(zip(wanted, hashes, strict=True), 1):

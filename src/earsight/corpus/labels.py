@@ -140,22 +140,23 @@ def path_of(path: str) -> str:
     return normal_path(path.replace("\\", "/"))
 
 
-def match_files(labels: Labels, paths: Sequence[str]) -> Match:
+def match_files(labels: Labels, paths: Sequence[str], *, some: bool = True) -> Match:
     """Match labels that name paths to files: by the whole path, else by the path less extension.
 
     Args:
         labels: with ``by_key`` false.
         paths: ``(F,)`` of the files, as in the corpus.
+        some: whether there must be some that match.
 
     Raises:
-        ValueError: nothing matches at all.
+        ValueError: nothing matches at all, and some must.
     """
     assert not labels.by_key
     where = {name: number for number, name in enumerate(labels.names)}
     full = [path_of(path) for path in paths]
     line = [where.get(path, where.get(_stem(path), -1)) for path in full]
     match = _matched(labels, line)
-    if paths and len(match.unmatched) == len(labels.names):
+    if some and paths and len(match.unmatched) == len(labels.names):
         raise ValueError(
             f"{labels.source}: no label matches a file; labels name {labels.names[0]!r}, the "
             f"corpus {full[0]!r}; give paths relative to the scanned folder"

@@ -4,8 +4,11 @@ Columns that belong to a file repeat on each of its instances; Parquet stores th
 manifest of prepared shards has ``MEMBER_FIELDS`` besides: where each instance lies in them.
 """
 
+import errno
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +23,9 @@ from numpy.typing import NDArray
 
 from earsight.corpus.discover import absolute_path
 from earsight.corpus.keys import key_of, key_text
+from earsight.corpus.part import Part
 from earsight.corpus.status import UNREADABLE, Content, content_of
+from earsight.errors import FullDiskError
 from earsight.media.members import Member, address, is_remote, remote
 from earsight.media.types import Coding, Limits
 
@@ -93,6 +98,8 @@ HERE = "."
 
 _METADATA = b"earsight"
 _ROW_GROUP = 131072
+_BESIDE = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{8}\.tmp")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,7 @@ class Corpus:
         prepared: how shards were coded; None where the files are as they were found.
         cells: of pairs of pictures (:mod:`earsight.corpus.pairs`), the characters that a picture
             shows at most; 0 where instances are of films and sounds.
+        part: which part of a corpus a scan was asked for; None for a whole one.
     """
 
     table: pa.Table
@@ -133,6 +141,7 @@ class Corpus:
     settings: ScanSettings = field(default_factory=ScanSettings)
     prepared: Coding | None = None
     cells: int = 0
+    part: Part | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -203,13 +212,16 @@ def write(corpus: Corpus, path: Path) -> None:
     """Write a manifest: beside its place, synced, then renamed, so that the old one stays whole.
 
     Raises:
-        OSError: the disk is full or the folder closed; what was at ``path`` is untouched.
+        FullDiskError: the disk is full; what was at ``path`` is untouched.
+        OSError: the folder is closed; likewise.
     """
     about = {"schema": SCHEMA, "roots": dict(corpus.roots), "settings": asdict(corpus.settings)}
     if corpus.prepared is not None:
         about["prepared"] = asdict(corpus.prepared)
     if corpus.cells:
         about["cells"] = corpus.cells
+    if corpus.part is not None:
+        about["part"] = asdict(corpus.part)
     metadata = {_METADATA: json.dumps(about).encode()}
     table = corpus.table.replace_schema_metadata(metadata)
     with replacing(path) as file:
@@ -221,19 +233,34 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside ``path``, which it replaces, synced, once it is whole.
 
     Raises:
-        OSError: the disk is full or the folder closed; what was at ``path`` is untouched.
+        FullDiskError: the disk is full; what was at ``path`` is untouched.
+        OSError: the folder is closed; likewise.
     """
-    # Not the name itself, which may be as long as names can be.
-    beside = path.with_name(f".{key_text(key_of(path.name))}-{os.getpid()}.tmp")
+    # Not the name itself, which may be as long as names can be; jobs on different machines that
+    # write the same file may have one process number.
+    beside = path.with_name(f".{key_text(key_of(path.name))}-{secrets.token_hex(4)}.tmp")
     try:
         with beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise FullDiskError(
+            f"{path}: could not be written ({(error.strerror or 'the disk is full').lower()}); "
+            "what was whole before is kept, and nothing half-written: make room on the disk and "
+            "give the same command again"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def is_beside(name: str) -> bool:
+    """Whether a file's name is one that :func:`replacing` writes to."""
+    return _BESIDE.fullmatch(name) is not None
 
 
 def _member(path: str, offset: int | None, length: int, checksum: int) -> str:
@@ -272,14 +299,16 @@ def resolved(corpus: str | Path) -> str:
     return text if is_remote(text) else str(Path(text).resolve())
 
 
-def read(corpus: str | Path) -> Corpus:
+def read(corpus: str | Path, *, parts: bool = False) -> Corpus:
     """Read a manifest.
 
     Args:
         corpus: see :func:`place_of`.
+        parts: whether it may be a part of a corpus, which nothing else than merging is made for.
 
     Raises:
-        ValueError: there is none, it is damaged or no manifest, or it has another schema.
+        ValueError: there is none, it is damaged or no manifest, it has another schema, or it is a
+            part and none was wanted.
     """
     path = place_of(corpus)
     try:
@@ -305,6 +334,12 @@ def read(corpus: str | Path) -> Corpus:
         raise ValueError(
             f"{path} lacks the columns {', '.join(sorted(missing))}; scan its sources again"
         )
+    part = None if about.get("part") is None else Part(**about["part"])
+    if part is not None and not parts:
+        raise ValueError(
+            f"{path} is part {part} of a corpus; join all parts by `earsight merge`, and give what "
+            "that writes"
+        )
     settings = about["settings"]
     limits = Limits(**settings.pop("limits"))
     return Corpus(
@@ -313,6 +348,7 @@ def read(corpus: str | Path) -> Corpus:
         settings=ScanSettings(**settings, limits=limits),
         prepared=None if prepared is None else Coding(**prepared),
         cells=about.get("cells", 0),
+        part=part,
     )
 
 

@@ -15,7 +15,8 @@ from earsight.corpus.layouts.listing import Listing
 from earsight.corpus.layouts.locate import Located, locate
 from earsight.corpus.manifest import SPLIT, Corpus, ScanSettings, read, write
 from earsight.corpus.parallel import cores
-from earsight.corpus.scan_report import Named, Reason, ScanReport, format_report
+from earsight.corpus.part import Part
+from earsight.corpus.scan_report import Named, ScanReport, format_report, reasons_of
 from earsight.corpus.status import OK
 from earsight.media.probe import probe as probe_file
 from earsight.media.types import Limits
@@ -35,6 +36,7 @@ def scan(
     min_duration: float = 1.0,
     workers: int | None = None,
     deep: bool = False,
+    shard: Part | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
     probe: Probe = probe_file,
@@ -57,6 +59,8 @@ def scan(
         workers: processes that read; 0 for none but this one (a file that hangs then hangs the
             scan), None for one per core.
         deep: decode every file in full.
+        shard: read only the files of this part; :func:`earsight.corpus.merge.merge_manifests` joins
+            all parts to what one scan would have written.
         limits: what a file may cost; ``limits.seconds`` is the time for reading its facts.
         progress: called with the step, files done, and files to do.
         probe: reads the facts of a file; must be importable by worker processes.
@@ -77,28 +81,28 @@ def scan(
     )
     workers = cores() if workers is None else workers
     _check_settings(settings, output, workers)
-    previous = read(output) if output.exists() else None
-    if previous is not None and previous.prepared is not None:
-        raise ValueError(f"{output}: is the manifest of prepared shards; give another output")
+    previous = read(output, parts=True) if output.exists() else None
+    _check_previous(previous, output, shard)
     located = None if listing is None else _located(listing, sources, labels)
     given = _read_labels(labels, previous, output) if located is None else located.labels
     _check_group(given, group_by)
-    discovery = discover(sources) if located is None else located.discovery
-    if given is not None and not given.by_key:
-        # Before anything is read, so that a file of labels that fits nothing is told of at once.
-        match_files(given, [file.path for file in discovery.files])
+    everything = discover(sources) if located is None else located.discovery
+    unmatched = _unmatched(given, everything, shard)
+    discovery, elsewhere = _divided(everything, shard)
     reading = Reading(
         probe=probe,
         verify=verify if deep else None,
         limits=limits,
         workers=workers,
         progress=progress,
+        elsewhere=elsewhere,
     )
     collected = collect(discovery, previous, reading)
-    rows = assemble(collected.facts, settings, given)
-    corpus = Corpus(table=rows.table, roots=discovery.roots, settings=settings)
+    rows = assemble(collected.facts, settings, given, whole=shard is None)
+    corpus = Corpus(table=rows.table, roots=discovery.roots, settings=settings, part=shard)
     write(corpus, output)
     report = _report(corpus, output, discovery, collected, rows, time.monotonic() - began)
+    report = replace(report, unmatched=report.unmatched if unmatched is None else unmatched)
     return report if located is None else _with_listing(report, located)
 
 
@@ -106,6 +110,58 @@ def _located(listing: Listing, sources: Sequence[str], labels: Path | None) -> L
     if labels is not None:
         raise ValueError(f"{labels}: has no effect, since {listing.name} brings labels; leave out")
     return locate(listing, find_media(sources), sources)
+
+
+def _check_previous(previous: Corpus | None, output: Path, shard: Part | None) -> None:
+    if previous is None:
+        return
+    if previous.prepared is not None:
+        raise ValueError(f"{output}: is the manifest of prepared shards; give another output")
+    if previous.part != shard:
+        was, now = (
+            "of a whole corpus" if part is None else f"of part {part}"
+            for part in (previous.part, shard)
+        )
+        raise ValueError(
+            f"{output}: is the manifest {was}, and this scan would make one {now}; give another "
+            "output"
+        )
+
+
+def _divided(everything: Discovery, shard: Part | None) -> tuple[Discovery, set[int]]:
+    """The files of a part, and the sizes of all others.
+
+    Roots are those of all files, so that they are named alike in each part.
+    """
+    if shard is None:
+        return everything, set()
+    own, elsewhere = [], set()
+    for file in everything.files:
+        if shard.has_file(file.path):
+            own.append(file)
+        else:
+            elsewhere.add(file.size)
+    return replace(everything, files=own), elsewhere
+
+
+def _unmatched(
+    labels: Labels | None, everything: Discovery, shard: Part | None
+) -> list[str] | None:
+    """Lines of the labels that match no file at all; None where it takes keys to tell.
+
+    Before anything is read, so that a file of labels that fits nothing is told of at once.
+    """
+    if labels is None:
+        return None
+    if not labels.by_key:
+        return match_files(labels, [file.path for file in everything.files]).unmatched
+    if shard is not None:
+        raise ValueError(
+            f"{labels.source}: names keys, which only all parts together have; scan the parts "
+            "without it, merge them, and scan into the merged manifest with it: no file is read "
+            "again"
+        )
+    return None
 
 
 def _check_settings(settings: ScanSettings, output: Path, workers: int) -> None:
@@ -162,11 +218,12 @@ def _report(
         unlabelled = sorted(set(path[rows.match.line < 0].tolist()))
     return ScanReport(
         output=str(output),
+        part="" if corpus.part is None else str(corpus.part),
         files=len(discovery.files),
         instances=len(corpus),
         hours=float(both[usable].sum()) / 3600,
         statuses=dict(Counter(status.tolist())),
-        reasons=_reasons(corpus),
+        reasons=reasons_of(corpus),
         reused=collected.reused,
         new=collected.new,
         changed=collected.changed,
@@ -190,18 +247,3 @@ def _with_listing(report: ScanReport, located: Located) -> ScanReport:
         unlisted=Named.of(located.unlisted),
         notes=located.listing.notes,
     )
-
-
-def _reasons(corpus: Corpus) -> list[Reason]:
-    """Reasons by how often they hold, each with the first file."""
-    bad = corpus.select(corpus.column("status") != OK)
-    status, reason, path = (bad.column(name).tolist() for name in ("status", "reason", "path"))
-    counts: Counter[tuple[str, str]] = Counter()
-    example: dict[tuple[str, str], str] = {}
-    for at, why in enumerate(zip(status, reason, strict=True)):
-        counts[why] += 1
-        example.setdefault(why, path[at])
-    return [
-        Reason(status=why[0], reason=why[1], instances=count, example=example[why])
-        for why, count in counts.most_common()
-    ]

@@ -1,10 +1,12 @@
 """What a scan found, for people and machines."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from earsight.corpus.discover import Skipped
+from earsight.corpus.manifest import Corpus
 from earsight.corpus.status import OK, STATUSES
 
 _SHOWN = 10
@@ -61,6 +63,8 @@ class ScanReport:
         absent: those without a file, by where it would usually lie.
         unlisted: files that the lists do not name, or that repeat another; they were left out.
         notes: what else is to be told of the lists.
+        part: which part of the files was read, as ``i/n``; empty for all. What concerns the listing
+            (``skipped``, ``unmatched``, ``absent``, ``unlisted``) is of all all the same.
     """
 
     output: str
@@ -85,19 +89,27 @@ class ScanReport:
     absent: Named = field(default_factory=Named)
     unlisted: Named = field(default_factory=Named)
     notes: Sequence[str] = ()
+    part: str = ""
+
+
+def reasons_of(corpus: Corpus) -> list[Reason]:
+    """Reasons why instances are not ``ok``, by how often they hold, each with the first file."""
+    bad = corpus.select(corpus.column("status") != OK)
+    status, reason, path = (bad.column(name).tolist() for name in ("status", "reason", "path"))
+    counts: Counter[tuple[str, str]] = Counter()
+    example: dict[tuple[str, str], str] = {}
+    for at, why in enumerate(zip(status, reason, strict=True)):
+        counts[why] += 1
+        example.setdefault(why, path[at])
+    return [
+        Reason(status=why[0], reason=why[1], instances=count, example=example[why])
+        for why, count in counts.most_common()
+    ]
 
 
 def format_report(report: ScanReport) -> str:
     """A table of counts and the worst reasons, as plain text."""
-    blocks = [_table([[name, str(report.statuses.get(name, 0))] for name in STATUSES])]
-    if report.reasons:
-        rows = [
-            [str(r.instances), r.status, _shown(r.reason), _shown(r.example)]
-            for r in report.reasons[:_SHOWN]
-        ]
-        head = ["count", "status", "reason", "such as"]
-        more = _more(len(report.reasons), "reasons")
-        blocks.append([*_table([head, *rows]), *more])
+    blocks = status_blocks(report.statuses, report.reasons)
     if report.skipped:
         blocks.append(skipped_lines(report.skipped, "could not be looked at"))
     about = (
@@ -105,11 +117,24 @@ def format_report(report: ScanReport) -> str:
         (report.absent, f"of {report.listed} listed recordings are not there"),
         (report.unlisted, "files are not listed, or repeat others, and were left out"),
     )
-    blocks += [_named_lines(named, what) for named, what in about if named.count]
+    blocks += [named_lines(named, what) for named, what in about if named.count]
     if report.notes:
         blocks.append(list(report.notes))
     blocks.append(list(_summary(report)))
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def status_blocks(statuses: Mapping[str, int], reasons: Sequence[Reason]) -> list[list[str]]:
+    """Lines of how many instances have each status, and of why they are not ``ok``."""
+    blocks = [_table([[name, str(statuses.get(name, 0))] for name in STATUSES])]
+    if reasons:
+        rows = [
+            [str(r.instances), r.status, _shown(r.reason), _shown(r.example)]
+            for r in reasons[:_SHOWN]
+        ]
+        head = ["count", "status", "reason", "such as"]
+        blocks.append([*_table([head, *rows]), *_more(len(reasons), "reasons")])
+    return blocks
 
 
 def skipped_lines(skipped: Sequence[Skipped], what: str) -> list[str]:
@@ -120,7 +145,8 @@ def skipped_lines(skipped: Sequence[Skipped], what: str) -> list[str]:
     return [f"{len(skipped)} {what}:", *lines, *_more(len(skipped), "")]
 
 
-def _named_lines(named: Named, what: str) -> list[str]:
+def named_lines(named: Named, what: str) -> list[str]:
+    """How many there are, and the first few paths."""
     lines = [f"  {_shown(name)}" for name in named.first]
     return [f"{named.count} {what}:", *lines, *_more(named.count, "")]
 
@@ -142,6 +168,8 @@ def _summary(report: ScanReport) -> Iterable[str]:
         such = f", such as {_shown(report.unlabelled_example)}" if report.unlabelled else ""
         yield f"labels: {', '.join(report.labels)}{unlabelled}{such}"
     yield f"written to {report.output}"
+    if report.part:
+        yield f"it is part {report.part} of the corpus; join all parts by `earsight merge`"
 
 
 def _shown(text: str) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -127,7 +128,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name[:32]}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("w", encoding="utf-8", errors="replace") as stream:
             stream.write(text)

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from earsight.corpus.batch import Failure
 from earsight.corpus.instances import Instances
+from earsight.corpus.manifest import is_beside, replacing
+from earsight.corpus.marks import is_mark
 from earsight.evaluation.feature_file import add_tensors
 from earsight.evaluation.load import Loaded
 from earsight.evaluation.results import write_whole
@@ -97,7 +99,8 @@ def check_folder(folder: Path) -> None:
     known = {ABOUT, CORPUS, PARTS, CELLS}
     # A hidden file is what a system or a write that was cut off has left.
     names = [one.name for one in folder.iterdir()] if folder.exists() else []
-    if any(name not in known and not name.startswith(".") for name in names):
+    names = [name for name in names if not name.startswith(".") and not is_mark(name)]
+    if not known.issuperset(names):
         raise ValueError(f"{folder} holds other things; choose another folder")
 
 
@@ -119,6 +122,13 @@ def begin(folder: Path, about: About) -> None:
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     tree = {"schema": SCHEMA, **asdict(about)}
     write_whole(folder / ABOUT, json.dumps(tree, indent=1) + "\n")
+
+
+def tidy(folder: Path) -> None:
+    """Take away marks of parts, and what writes that were cut off have left, once all is whole."""
+    for path in [*folder.iterdir(), *(folder / PARTS).iterdir()]:
+        if is_mark(path.name) or is_beside(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_about(folder: Path) -> About:
@@ -164,19 +174,17 @@ def write_part(
         instances: all that are embedded.
         paths: ``(N,)`` theirs, as in the corpus.
         model: hash of the model.
+
+    Raises:
+        FullDiskError: the disk is full; nothing half-written is left.
     """
     tables = [_table(found, name, x, instances, paths, model) for name, x in found.vectors.items()]
     failures = json.dumps([asdict(one) for one in found.failures]).encode()
     table = pa.concat_tables(tables) if tables else _EMPTY.empty_table()
-    path = part_path(folder, number)
-    beside = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(part_path(folder, number)) as file:
         pq.write_table(
-            table.replace_schema_metadata({b"failures": failures}), beside, compression="zstd"
+            table.replace_schema_metadata({b"failures": failures}), file, compression="zstd"
         )
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 _EMPTY = pa.schema(

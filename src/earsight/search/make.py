@@ -5,19 +5,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from earsight.corpus.batch import Failure
 from earsight.corpus.instances import instances
-from earsight.corpus.manifest import Corpus, read, write
+from earsight.corpus.manifest import Corpus, read, resolved, write
+from earsight.corpus.marks import Marked, mark
+from earsight.corpus.part import Part
 from earsight.corpus.scan import scan
 from earsight.corpus.shards.check import check_prepared, holds_shards
 from earsight.evaluation.load import Loaded
+from earsight.search.count import count
 from earsight.search.embed import Span, WindowEmbedder
 from earsight.search.index import (
     CORPUS,
@@ -28,55 +29,15 @@ from earsight.search.index import (
     model_hash,
     part_path,
     read_index,
+    tidy,
     write_part,
 )
+from earsight.search.report import IndexReport
 
 _BLOCK = 64
 """Instances of a part: what a stop loses at most."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexReport:
-    """What an index holds.
-
-    Attributes:
-        folder: of the index.
-        files: that have windows.
-        windows: in all.
-        embeddings: name to how many windows have it.
-        reused: parts that an earlier call had made.
-        parts: in all.
-        left_out: instances that hold nothing the run can embed, and copies of others.
-        failures: instances that could not be read.
-        seconds: this call took.
-    """
-
-    folder: str
-    files: int
-    windows: int
-    embeddings: dict[str, int]
-    reused: int
-    parts: int
-    left_out: int
-    failures: tuple[Failure, ...]
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        each = ", ".join(f"{count} {name}" for name, count in self.embeddings.items())
-        lines = [f"{self.windows} windows of {self.files} files embedded ({each})"]
-        lines += [f"{self.left_out} instances left out: nothing to embed, or copies of others"] * (
-            self.left_out > 0
-        )
-        lines += [f"could not be read: {one.path}: {one.reason}" for one in self.failures[:5]]
-        lines += [f"… and {len(self.failures) - 5} more"] * (len(self.failures) > 5)
-        lines += [f"{self.reused} of {self.parts} parts were there already"] * (self.reused > 0)
-        return "\n".join([*lines, f"the index is in {self.folder}"])
 
 
 def make_index(
@@ -88,6 +49,7 @@ def make_index(
     device: torch.device,
     span: Span,
     workers: int,
+    shard: Part | None = None,
     progress: Progress | None = None,
 ) -> IndexReport:
     """Embed a corpus, going on where a former call was stopped.
@@ -100,12 +62,19 @@ def make_index(
         device: where the encoders are.
         span: how instances are cut.
         workers: decoding processes.
+        shard: embed only the blocks of instances whose numbers are of this part. The folder may be
+            one that jobs share, or one for each; :func:`earsight.search.merge.merge_indexes` joins
+            them.
         progress: told of parts done, and of how many.
 
     Raises:
         ValueError: the source cannot be used, or the folder holds something else.
     """
     began = time.monotonic()
+    if shard is not None and not _is_manifest(source):
+        raise ValueError(
+            f"{source}: each of {shard.of} jobs would scan it; scan it once, and give the manifest"
+        )
     check_folder(folder)
     corpus = _corpus(source, folder)
     embedder = WindowEmbedder(loaded=loaded, device=device, span=span, workers=workers)
@@ -130,32 +99,43 @@ def make_index(
     )
     begin(folder, about)
     write(corpus, folder / CORPUS)
-    there = [part_path(folder, number).exists() for number in range(about.parts)]
-    todo = np.flatnonzero(~np.array(there)).tolist()
+    own = [number for number in range(about.parts) if shard is None or shard.has(number)]
+    todo = [number for number in own if not part_path(folder, number).exists()]
     rows = [range(n * _BLOCK, min((n + 1) * _BLOCK, len(chosen))) for n in todo]
     # Closed here, so that an error ends the workers, too, and not whoever keeps it.
     with closing(embedder.embed_parts(chosen, rows)) as parts:
-        for number, found in zip(todo, parts, strict=True):
+        for done, (number, found) in enumerate(zip(todo, parts, strict=True), 1):
             write_part(folder, number, found, chosen, paths, about.model)
             if progress is not None:
-                progress(number + 1, about.parts)
-    index = read_index(folder)
+                progress(len(own) - len(todo) + done, len(own))
+    left_out = int((~mask).sum())
+    counted = count(folder, own)
+    if shard is None:
+        read_index(folder)  # refuses what cannot be searched
+        tidy(folder)
+    else:
+        mark(folder, Marked(part=shard, corpus=resolved(source), left_out=left_out))
     return IndexReport(
         folder=str(folder),
-        files=len(index.paths),
-        windows=len(index),
-        embeddings={name: int(known.sum()) for name, known in index.known.items()},
-        reused=sum(there),
-        parts=about.parts,
-        left_out=int((~mask).sum()),
-        failures=index.failures,
+        files=counted.files,
+        windows=counted.windows,
+        embeddings=counted.embeddings,
+        reused=len(own) - len(todo),
+        parts=len(own),
+        left_out=left_out,
+        failures=counted.failures,
         seconds=time.monotonic() - began,
+        part="" if shard is None else str(shard),
     )
+
+
+def _is_manifest(source: str | Path) -> bool:
+    return str(source).endswith(".parquet") or holds_shards(source)
 
 
 def _corpus(source: str | Path, folder: Path) -> Corpus:
     """The manifest that ``source`` is or holds, or that of a scan of it."""
-    if str(source).endswith(".parquet") or holds_shards(source):
+    if _is_manifest(source):
         return read(source)
     # Apart: an index of something else, which is refused later, keeps its own manifest.
     with tempfile.TemporaryDirectory() as place:

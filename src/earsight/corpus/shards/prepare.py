@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from earsight.corpus.keys import key_text
-from earsight.corpus.manifest import LABEL_PREFIX, NAME, SPLIT, Corpus, read, replacing, write
+from earsight.corpus.manifest import (
+    LABEL_PREFIX,
+    NAME,
+    SPLIT,
+    Corpus,
+    read,
+    replacing,
+    resolved,
+    write,
+)
+from earsight.corpus.marks import Marked, mark
 from earsight.corpus.parallel import Lost, cores, each
-from earsight.corpus.shards.plan import SCHEMA, SHARDS, Plan, make_plan
+from earsight.corpus.part import Part
+from earsight.corpus.shards.folder import begin, tidy
+from earsight.corpus.shards.plan import Plan, make_plan
 from earsight.corpus.shards.report import Failed, PrepareReport
 from earsight.corpus.shards.table import prepared_corpus
 from earsight.corpus.shards.write import (
@@ -42,6 +55,7 @@ def prepare(
     *,
     coding: Coding | None = None,
     shard_seconds: float = SHARD_SECONDS,
+    shard: Part | None = None,
     workers: int | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -56,6 +70,9 @@ def prepare(
         output: the folder of the shards.
         coding: how pictures and sound are written.
         shard_seconds: of the instances in a shard.
+        shard: make only the archives whose numbers are of this part. The folder may be one that
+            jobs share, or one for each; :func:`earsight.corpus.shards.merge.merge_shards` writes
+            the manifest of all.
         workers: processes; 0 for none but this one (where nothing can be timed out), None for one
             per core.
         limits: what a file may cost; to its ``seconds`` some are added for its length.
@@ -75,17 +92,30 @@ def prepare(
     plan = make_plan(source, coding, shard_seconds)
     if not len(plan.rows):
         raise ValueError(f"{corpus}: holds nothing that can be prepared")
-    _begin(output, plan, coding, shard_seconds)
-    done = ((number, read_contents(output, number)) for number in range(plan.shards))
+    begin(output, plan, coding, shard_seconds)
+    own = [number for number in range(plan.shards) if shard is None or shard.has(number)]
+    done = ((number, read_contents(output, number)) for number in own)
     whole = {number: known for number, known in done if known is not None}
     reused = len(whole)
     work = _Work(source, plan, coding, limits or Limits(), workers, progress)
-    for number, found in work.write(output, [n for n in range(plan.shards) if n not in whole]):
+    for number, found in work.write(output, own, [n for n in own if n not in whole]):
         whole[number] = found
-    contents = [whole[number] for number in range(plan.shards)]
-    made = prepared_corpus(source, plan, contents, coding)
-    write(made, output / NAME)
-    return _report(source, plan, contents, output, reused, time.monotonic() - began)
+    if shard is None:
+        finish(source, plan, [whole[number] for number in own], coding, output)
+    else:
+        left_out = len(source) - len(plan.rows)
+        mark(output, Marked(part=shard, corpus=resolved(corpus), left_out=left_out))
+    report = report_of(source, plan, whole, output)
+    part = "" if shard is None else str(shard)
+    return replace(report, part=part, reused=reused, seconds=time.monotonic() - began)
+
+
+def finish(
+    source: Corpus, plan: Plan, contents: Sequence[Contents], coding: Coding, output: Path
+) -> None:
+    """Write the manifest of shards that are all whole."""
+    write(prepared_corpus(source, plan, contents, coding), output / NAME)
+    tidy(output)
 
 
 def _check(coding: Coding, shard_seconds: float, workers: int) -> None:
@@ -104,42 +134,6 @@ def _check(coding: Coding, shard_seconds: float, workers: int) -> None:
     wrong = [text for fault, text in faults if fault]
     if wrong:
         raise ValueError("; ".join(wrong))
-
-
-def _begin(output: Path, plan: Plan, coding: Coding, shard_seconds: float) -> None:
-    """Make the folder, or see that it is of the same corpus and coding."""
-    about = {
-        "schema": SCHEMA,
-        "name": plan.name,
-        "coding": asdict(coding),
-        "shard_seconds": shard_seconds,
-        "shards": plan.shards,
-    }
-    file = output / SHARDS
-    if file.is_file():
-        _compare(output, json.loads(file.read_text(encoding="utf-8")), about)
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output}: holds something else already; give a new folder")
-    output.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as opened:
-        opened.write(json.dumps(about, indent=1).encode() + b"\n")
-
-
-def _compare(output: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = before.get("coding", {}), now["coding"]
-    differ = [f"{name}={old.get(name)}" for name in new if old.get(name) != new[name]]
-    if before.get("shard_seconds") != now["shard_seconds"]:
-        differ.append(f"shard_seconds={before.get('shard_seconds')}")
-    if differ:
-        raise ValueError(
-            f"{output}: was begun with {', '.join(differ)}; give the same again, or a new folder"
-        )
-    if before != now:
-        raise ValueError(
-            f"{output}: was made of another corpus, or of this one before it changed; "
-            "give a new folder"
-        )
 
 
 @dataclass(frozen=True)
@@ -176,10 +170,12 @@ class _Work:
         self._keys = corpus.column("key").tolist()
         self._about = partial(_about, corpus, _columns(corpus))
 
-    def write(self, folder: Path, numbers: Sequence[int]) -> Iterator[tuple[int, Contents]]:
-        """Make the shards of these numbers; each with what it holds, once it is whole."""
-        places = [at for at in range(len(self._plan.rows)) if self._plan.shard[at] in {*numbers}]
-        results = self._in_order(places)
+    def write(
+        self, folder: Path, own: Sequence[int], numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Contents]]:
+        """Make, of the own shards, those of these numbers; each once it is whole."""
+        places = np.flatnonzero(np.isin(self._plan.shard, numbers)).tolist()
+        results = self._in_order(places, int(np.isin(self._plan.shard, own).sum()))
         for number in numbers:
             count = int((self._plan.shard == number).sum())
             with replacing(folder / archive_name(number)) as file:
@@ -198,11 +194,11 @@ class _Work:
         else:
             shard.add(self._keys[row], made, self._about(row, self._plan.stretches[at], made))
 
-    def _in_order(self, places: Sequence[int]) -> Iterator[tuple[int, Made | str]]:
+    def _in_order(self, places: Sequence[int], every: int) -> Iterator[tuple[int, Made | str]]:
         """Places and what was made of them; those that are done early wait for their turn."""
         items = [self._item(at) for at in places]
         seconds = [item.limits.seconds + _GRACE for item in items]
-        every, finished = len(self._plan.rows), len(self._plan.rows) - len(places)
+        finished = every - len(places)
         waiting: dict[int, Made | str] = {}
         turn = 0
         for number, result in each(_make, items, workers=self._workers, seconds=seconds):
@@ -244,32 +240,29 @@ def _about(
     }
 
 
-def _report(
-    corpus: Corpus,
-    plan: Plan,
-    contents: Sequence[Contents],
-    output: Path,
-    reused: int,
-    seconds: float,
+def report_of(
+    corpus: Corpus, plan: Plan, contents: Mapping[int, Contents], output: Path
 ) -> PrepareReport:
+    """What shards hold, by their numbers; of a part, or of all."""
     key, path = corpus.column("key").tolist(), corpus.column("path").tolist()
-    of_key = {key[row]: path[row] for row in plan.rows.tolist()}
+    rows = plan.rows[np.isin(plan.shard, [*contents])]
+    of_key = {key[row]: path[row] for row in rows.tolist()}
     failed = [
         Failed(key=key_text(k), path=of_key[k], reason=reason)
-        for one in contents
-        for k, reason in one.failed.items()
+        for number in sorted(contents)
+        for k, reason in contents[number].failed.items()
     ]
-    size, start, end = (corpus.column(name)[plan.rows] for name in ("size", "start", "end"))
-    share = (end - start) / corpus.column("file_duration")[plan.rows].clip(min=1e-9)
+    size, start, end = (corpus.column(name)[rows] for name in ("size", "start", "end"))
+    share = (end - start) / corpus.column("file_duration")[rows].clip(min=1e-9)
     return PrepareReport(
         output=str(output),
-        clips=len(plan.rows) - len(failed),
+        clips=len(rows) - len(failed),
         hours=float((end - start).sum()) / 3600,
-        shards=plan.shards,
-        reused=reused,
-        bytes=sum(one.size for one in contents),
+        shards=len(contents),
+        reused=0,
+        bytes=sum(one.size for one in contents.values()),
         source_bytes=round(float((size * share.clip(max=1.0)).sum())),
         left_out=len(corpus) - len(plan.rows),
         failed=failed,
-        seconds=seconds,
+        seconds=0.0,
     )

@@ -31,6 +31,7 @@ class PrepareReport:
         left_out: instances that no task can use, and copies of others.
         failed: clips that could not be prepared.
         seconds: this call took.
+        part: which part these are, as ``i/n``; empty for all. ``left_out`` is of all all the same.
     """
 
     output: str
@@ -43,6 +44,7 @@ class PrepareReport:
     left_out: int
     failed: Sequence[Failed]
     seconds: float
+    part: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -62,4 +64,8 @@ class PrepareReport:
             lines.append(f"{len(self.failed)} clips could not be prepared:")
             lines += [f"  {one.path}: {one.reason}" for one in self.failed[:_SHOWN]]
             lines += [f"  … and {len(self.failed) - _SHOWN} more"] * (len(self.failed) > _SHOWN)
-        return "\n".join([*lines, f"give --corpus {self.output} to train on them"])
+        if self.part:
+            last = f"it is part {self.part}; join all parts by `earsight merge`"
+        else:
+            last = f"give --corpus {self.output} to train on them"
+        return "\n".join([*lines, last])

@@ -64,7 +64,7 @@ def archive_name(number: int) -> str:
 
 def read_contents(folder: Path, number: int) -> Contents | None:
     """What a whole shard holds; None where it was not finished, or its archive is not whole."""
-    archive, beside = folder / archive_name(number), _beside(folder, number)
+    archive, beside = folder / archive_name(number), contents_path(folder, number)
     try:
         tree: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
         contents = Contents(
@@ -86,11 +86,12 @@ def write_contents(folder: Path, number: int, contents: Contents) -> None:
         "placed": {key_text(key): asdict(place) for key, place in contents.placed.items()},
         "failed": {key_text(key): reason for key, reason in contents.failed.items()},
     }
-    with replacing(_beside(folder, number)) as file:
+    with replacing(contents_path(folder, number)) as file:
         file.write(json.dumps(tree).encode() + b"\n")
 
 
-def _beside(folder: Path, number: int) -> Path:
+def contents_path(folder: Path, number: int) -> Path:
+    """Where it is said what a shard holds."""
     return folder / f"{number:05d}.json"
 
 
