@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_earlier_corpus(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(FullDiskError, match="no space left.*make room"):
+    with pytest.raises(FullDiskError, match=r"no space left.*make room"):
         write(corpus_of(info(), info()), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

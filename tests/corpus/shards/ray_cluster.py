@@ -52,7 +52,7 @@ def kill(cluster, node, folder):
     while len([*folder.glob("*.tar")]) < 3:
         time.sleep(0.005)
     cluster.remove_node(node, allow_graceful=False)
-    print("killed after", len([*folder.glob("*.tar")]), flush=True)
+    print("killed after", len([*folder.glob("*.tar")]), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

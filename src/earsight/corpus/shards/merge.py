@@ -77,8 +77,12 @@ def _about(places: Sequence[Path]) -> dict[str, Any]:
         found.append(json.loads(file.read_text(encoding="utf-8")))
         differ = [name for name, value in found[0].items() if found[-1].get(name) != value]
         if differ:
-            what = "another corpus" if differ == ["name"] else f"other {', '.join(differ)}"
-            raise ValueError(f"{place}: was made with {what} than {places[0]}; merge those alike")
+            # The name is of the corpus and of all else.
+            what = [name for name in differ if name != "name"] or ["corpus"]
+            raise ValueError(
+                f"{place}: was made with another {', '.join(what)} than {places[0]}; merge those "
+                "alike"
+            )
     return found[0]
 
 
