@@ -58,6 +58,7 @@ def test_version(capsys):
         ["presets", "show"],
         ["pretrain"],
         ["evaluate"],
+        ["merge"],
         ["compare"],
         ["report"],
         ["import"],

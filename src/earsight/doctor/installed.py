@@ -75,6 +75,11 @@ EXTRAS: Mapping[str, Extra] = {
         modules=("fsspec",),
         without="prepared shards are read from this machine alone, not from object stores",
     ),
+    "ray": Extra(
+        packages=("ray", "pandas"),
+        modules=("ray", "pandas"),
+        without="no preparation by a Ray cluster (--engine ray); job arrays need nothing",
+    ),
     "onnx": Extra(
         packages=("onnx", "onnxruntime", "onnxscript"),
         modules=("onnx", "onnxruntime", "onnxscript"),
