@@ -3,6 +3,9 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -180,3 +183,51 @@ def test_the_commands(finished, manifest, tmp_path, capsys):
     assert "join all parts by `earsight merge`" in capsys.readouterr().out
     assert cli.guarded(cli.parse(["merge", folder, "-o", folder])) == 0
     assert f"the index is in {folder}" in capsys.readouterr().out
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from earsight import api
+
+if __name__ == "__main__":
+    run, manifest, home = map(Path, sys.argv[1:])
+    options = {"window": 0.5, "device": "cpu"}
+    here = api.embed(run, manifest, home / "here", workers=0, **options)
+    told = []
+    there = api.embed(
+        run, manifest, home / "ray", engine="ray", progress=lambda *at: told.append(at), **options
+    )
+    assert (there.windows, there.failures) == (here.windows, here.failures)
+    print(there.parts, there.reused, told)
+"""
+
+
+def test_a_ray_cluster_of_this_machine_alone(finished, media, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    manifest, script = tmp_path / "corpus.parquet", tmp_path / "script.py"
+    api.scan([str(media)], manifest, segment=0.5, min_duration=0.2, workers=0)
+    script.write_text(SCRIPT)
+    with tempfile.TemporaryDirectory(prefix="ray-") as place:  # sockets take short names alone
+        environment = {**os.environ, "HOME": str(tmp_path), "RAY_TMPDIR": place}
+        environment.pop("RAY_ADDRESS", None)
+        done = subprocess.run(
+            [sys.executable, str(script), str(finished), str(manifest), str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3 0 [(1, 3), (2, 3), (3, 3)]\n", done.stdout
+    assert files(tmp_path / "ray") == files(tmp_path / "here")
+
+
+def test_engines_are_asked_for_rightly(finished, manifest, films, tmp_path):
+    with pytest.raises(ValueError, match="shard: has no effect with an engine"):
+        api.embed(finished, manifest, tmp_path / "i", engine="ray", shard="0/2")
+    with pytest.raises(ValueError, match="workers: must be 1 or more"):
+        api.embed(finished, manifest, tmp_path / "i", engine="ray", workers=0)
+    with pytest.raises(ValueError, match="scan it once, and give that"):
+        api.embed(finished, films, tmp_path / "i", engine="ray")

@@ -1,11 +1,11 @@
 """Load encoders; embed a corpus, search it, serve it as a page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from earsight.api.corpora import seconds_of
+from earsight.api.corpora import Engine, seconds_of
 from earsight.corpus.part import Part, parse_part
 from earsight.evaluation.load import Progress, load_run, require_media
 from earsight.hub import download
@@ -13,11 +13,11 @@ from earsight.search.approximate import Neighbours, choose, open_cells, search_c
 from earsight.search.embed import Missing, Span
 from earsight.search.embedder import Embedder
 from earsight.search.index import model_hash, read_index
-from earsight.search.make import make_index
+from earsight.search.over_ray import embed_over_ray, embed_run
 from earsight.search.query import By, Hit
 from earsight.search.query import search as search_index
 from earsight.search.report import IndexReport
-from earsight.training.devices import choose_device, cores, prepare_machine
+from earsight.training.devices import choose_device, cores
 
 if TYPE_CHECKING:
     from earsight.serve.run import Serving
@@ -58,6 +58,7 @@ def embed(
     missing: Missing = "skip",
     workers: int | None = None,
     shard: str | Part | None = None,
+    engine: Engine = "here",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> IndexReport:
@@ -73,6 +74,8 @@ def embed(
         workers: decoding processes; None for one per core.
         shard: ``i/n``: embed only one of n parts, from 0 on, to be joined by
             :func:`earsight.api.merge`.
+        engine: ``here``, or ``ray``: all parts by the nodes of a Ray cluster, where ``workers``
+            (1 if not given) is the cores of each; all folders must be on disks that all share.
         device: where the encoders are.
         progress: told of blocks of instances done, and of how many.
 
@@ -80,17 +83,21 @@ def embed(
         ValueError: run or source cannot be used, or the folder holds something else.
     """
     part = parse_part(shard)
-    place = choose_device(device)
-    loaded = load_run(run, place)
-    require_media(loaded, run)
-    prepare_machine(replace(loaded.config, device=str(place)))
-    return make_index(
-        loaded,
+    span = Span(seconds=seconds_of(window), hop=seconds_of(hop), missing=missing)
+    if engine == "ray":
+        if part is not None:
+            raise ValueError(
+                "shard: has no effect with an engine, which does all parts; leave it out"
+            )
+        return embed_over_ray(
+            run, source, output, device=device, span=span, workers=workers, progress=progress
+        )
+    return embed_run(
         run,
         source,
         output,
-        device=place,
-        span=Span(seconds=seconds_of(window), hop=seconds_of(hop), missing=missing),
+        device=device,
+        span=span,
         workers=cores() if workers is None else workers,
         shard=part,
         progress=progress,

@@ -32,9 +32,12 @@ class Embed:
     missing: Literal["skip", "silence", "error"] = "skip"
     """What becomes of files without sound."""
     workers: int | None = None
-    """Processes (default: one per core)."""
+    """Processes (default: one per core; with an engine, one for each part)."""
     shard: str | None = None
     """i/n: only one of n parts of the manifest, from 0 to n - 1; `earsight merge` joins them."""
+    engine: Literal["here", "ray"] = "here"
+    """By processes of this machine, or all parts by the nodes of the Ray cluster at RAY_ADDRESS
+    (without it, by one of this machine alone)."""
     json: bool = False
     """Print the result for machines."""
 
@@ -52,6 +55,7 @@ class Embed:
                 missing=self.missing,
                 workers=self.workers,
                 shard=self.shard,
+                engine=self.engine,
                 progress=show,
             )
         emit(self.json, report.as_dict(), str(report), run=self.folder)

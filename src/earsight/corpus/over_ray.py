@@ -10,7 +10,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ def over_parts(
     *,
     most: int,
     cores: int = 1,
+    gpu: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Do all parts of some work on a Ray cluster.
@@ -45,6 +46,7 @@ def over_parts(
         job: does a part; is sent to the nodes, on which earsight has to be installed.
         most: parts at most: pieces that the work can be divided into.
         cores: that each part takes.
+        gpu: whether each part takes a GPU too, if the cluster has any.
         progress: told of parts done, and of how many.
 
     Returns:
@@ -56,12 +58,14 @@ def over_parts(
     """
     ray = _ray()
     with _cluster(ray):
-        count = max(1, min(most, _FOR_EACH * _free(ray, cores)))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        gpus = int(gpu and any(node.get("GPU", 0) >= 1 for node in nodes))
+        count = max(1, min(most, _FOR_EACH * _free(nodes, cores, gpus)))
         numbers = [{"number": number} for number in range(count)]
         ray.data.DataContext.get_current().enable_progress_bars = False
         # Tasks whose worker or node has died are begun again by Ray Data, however often.
         rows = ray.data.from_items(numbers, override_num_blocks=count).map(
-            partial(_do, job, count), num_cpus=cores
+            partial(_do, job, count), num_cpus=cores, num_gpus=gpus or None
         )
         for done, row in enumerate(rows.iter_rows(), 1):
             if row["error"]:
@@ -132,13 +136,16 @@ def _connect(ray: Any) -> None:
         )
 
 
-def _free(ray: Any, cores: int) -> int:
+def _free(nodes: Sequence[Mapping[str, float]], cores: int, gpus: int) -> int:
     """How many parts can be done at once."""
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    room = sum(int(there // cores) for there in nodes)
+    room = 0
+    for node in nodes:
+        by_cores = int(node.get("CPU", 0) // cores)
+        room += min(by_cores, int(node.get("GPU", 0) // gpus)) if gpus else by_cores
     if not room:
+        there = ", ".join(f"{node.get('CPU', 0):g}" for node in nodes)
         raise ValueError(
-            f"workers: no node of the Ray cluster has {cores} cores (they have "
-            f"{', '.join(f'{there:g}' for there in nodes)}); give fewer"
+            f"workers: no node of the Ray cluster has {cores} cores{' and a GPU' * gpus} (they "
+            f"have {there} cores); give fewer"
         )
     return room

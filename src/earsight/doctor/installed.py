@@ -78,7 +78,8 @@ EXTRAS: Mapping[str, Extra] = {
     "ray": Extra(
         packages=("ray", "pandas"),
         modules=("ray", "pandas"),
-        without="no preparation by a Ray cluster (--engine ray); job arrays need nothing",
+        without="no preparation and embedding by a Ray cluster (--engine ray); job arrays do not "
+        "need it",
     ),
     "onnx": Extra(
         packages=("onnx", "onnxruntime", "onnxscript"),

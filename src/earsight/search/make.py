@@ -71,7 +71,7 @@ def make_index(
         ValueError: the source cannot be used, or the folder holds something else.
     """
     began = time.monotonic()
-    if shard is not None and not _is_manifest(source):
+    if shard is not None and not is_manifest(source):
         raise ValueError(
             f"{source}: each of {shard.of} jobs would scan it; scan it once, and give the manifest"
         )
@@ -129,13 +129,19 @@ def make_index(
     )
 
 
-def _is_manifest(source: str | Path) -> bool:
+def most_blocks(source: str | Path) -> int:
+    """How many blocks a manifest's instances make at most."""
+    return -(-len(read(source)) // _BLOCK)
+
+
+def is_manifest(source: str | Path) -> bool:
+    """Whether a source is a manifest, or holds one, and has not to be scanned."""
     return str(source).endswith(".parquet") or holds_shards(source)
 
 
 def _corpus(source: str | Path, folder: Path) -> Corpus:
     """The manifest that ``source`` is or holds, or that of a scan of it."""
-    if _is_manifest(source):
+    if is_manifest(source):
         return read(source)
     # Apart: an index of something else, which is refused later, keeps its own manifest.
     with tempfile.TemporaryDirectory() as place:

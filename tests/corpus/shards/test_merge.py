@@ -325,7 +325,7 @@ def test_ray_does_the_parts_of_a_node_that_dies_again(manifest, tmp_path, short_
     }
     command = [sys.executable, str(RAY), str(manifest), str(tmp_path / "s")]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        command, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "killed after" in done.stderr
