@@ -246,6 +246,7 @@ def test_registered():
         ({"search_budget": 0.5}, ["search_budget"]),
         ({"search": "certified", "agreement": "either"}, ["search"]),
         ({"search": "certified", "search_budget": 0.0}, ["search_budget"]),
+        ({"search": "certified", "bank": "sharded"}, ["search"]),
         ({"negatives": 0, "partition": "fixed"}, ["negatives", "partition_value"]),
     ],
 )

@@ -35,6 +35,7 @@ from earsight.methods.base import (
 from earsight.objectives.nce import nce
 from earsight.objectives.scores import widened
 from earsight.selection.agreement import Agreement, Mined, mine
+from earsight.selection.agreement_ring import mine_shared
 from earsight.selection.certified import CertifiedIndex
 from earsight.selection.negatives import draw_some, negatives_outside
 
@@ -58,7 +59,8 @@ class CmaConfig(BankConfig):
         mining_memory: MiB that a search may take beside the bank.
         search: ``exact`` compares all with all; ``certified`` looks into cells of an index until
             nothing better can be left, and compares with all where that takes too long: the same
-            positives, sooner where there are many clips and they lie in clusters.
+            positives, sooner where there are many clips and they lie in clusters. With
+            ``bank=sharded`` it must be exact.
         search_budget: share of the rows that a certified search may look at for a query.
     """
 
@@ -82,6 +84,11 @@ class CmaConfig(BankConfig):
             yield f"drawn: must lie between 0 and positives ({self.positives})"
         if self.search == "certified" and self.agreement != "min":
             yield "search: certified is for agreement=min alone; set exact"
+        if self.search == "certified" and self.bank == "sharded":
+            yield (
+                "search: certified needs the whole bank in each process; set exact, or "
+                "bank=replicated"
+            )
         if self.search == "exact" and self.search_budget != 0.05:
             yield "search_budget: has no effect unless search is certified"
         if not 0 < self.search_budget <= 1:
@@ -258,17 +265,15 @@ class Cma(Method):
     @torch.no_grad()
     def _mine(self, show: Show) -> str:
         """Find positives of all rows; each rank does its part, and keeps it or gives it to all."""
-        number, ranks = rank()
         size, device = len(self.bank), self.positives.device
-        shared = self.bank.owners.shared
-        share = -(-size // ranks)
-        own = torch.arange(number * share, (number + 1) * share, device=device).clamp(max=size - 1)
-        if shared:
-            own = torch.arange(size, device=device)[self.bank.owners.own]
-        certified = self.settings.search == "certified"
-        found, about = self._certified(own) if certified else (self._exact(own, show), "")
+        if self.bank.owners.shared:
+            found, about = self._shared(show), ""
+        elif self.settings.search == "certified":
+            found, about = self._certified(self._part())
+        else:
+            found, about = self._exact(self._part(), show), ""
         rows, agreement = found.rows.to(device).int(), found.agreement.to(device)
-        if not shared:
+        if not self.bank.owners.shared:
             rows, agreement = over_ranks(rows)[:size], over_ranks(agreement)[:size]
         self.positives.copy_(rows)
         # In float64, on the processor: the same mean, however many ranks have added it up.
@@ -277,6 +282,14 @@ class Cma(Method):
         total = self._over_owners(total)
         self.agreement.copy_(total[0] / total[1])
         return about
+
+    def _part(self) -> Tensor:
+        """The rows of a whole bank that this rank searches for; behind the last, the last again."""
+        number, ranks = rank()
+        size, device = len(self.bank), self.positives.device
+        share = -(-size // ranks)
+        part = torch.arange(number * share, (number + 1) * share, device=device)
+        return part.clamp(max=size - 1)
 
     def _over_owners(self, counts: Tensor) -> Tensor:
         """Sums ``(n,)`` over this rank's rows, added up over the ranks that share them."""
@@ -288,6 +301,20 @@ class Cma(Method):
         if every is not None and len(every) == len(self.bank):
             state[f"{prefix}positives"] = every[self.bank.owners.own]
         super()._load_from_state_dict(state, prefix, *rest)
+
+    def _shared(self, show: Show) -> Mined:
+        """Positives of this rank's rows, the targets of all ranks passing round."""
+        video, audio = (self.bank.targets(name) for name in MODALITIES)
+        return mine_shared(
+            video,
+            audio,
+            self.settings.positives,
+            owners=self.bank.owners,
+            usable=self.bank.visited,
+            agreement=self.settings.agreement,
+            memory=self.settings.mining_memory * 2**20,
+            progress=lambda done, of: show(done, of, "finding positives"),
+        )
 
     def _exact(self, queries: Tensor, show: Show) -> Mined:
         video, audio = self._targets()
@@ -303,8 +330,8 @@ class Cma(Method):
         )
 
     def _targets(self) -> tuple[Tensor, Tensor]:
-        """All targets of both modalities, in float32; from all ranks where they share them."""
-        video, audio = (widened(self.bank.whole(name)) for name in MODALITIES)
+        """All targets of both modalities, in float32."""
+        video, audio = (widened(self.bank.targets(name)) for name in MODALITIES)
         return video, audio
 
     def _certified(self, queries: Tensor) -> tuple[Mined, str]:

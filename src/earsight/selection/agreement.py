@@ -103,8 +103,32 @@ def mine(
     return result
 
 
+@torch.no_grad()
+def mine_among(
+    banks: Banks,
+    queries: Tensor,
+    candidates: Tensor,
+    k: int,
+    *,
+    memory: int,
+    progress: Progress | None = None,
+) -> Mined:
+    """As :func:`mine`, of checked banks, with other rows for candidates than for queries.
+
+    Args:
+        banks: what is compared.
+        queries: ``(Q,)`` int64 rows.
+        candidates: ``(N,)`` bool, rows that may be positives.
+        k: at most the number of candidates that a query finds beside itself.
+        memory: bytes to work in.
+        progress: as for :func:`mine`.
+    """
+    rows, agreement = _Task(banks, queries, k, candidates, memory, progress).run()
+    return Mined(rows=rows, agreement=agreement)
+
+
 class _Task:
-    """One call of :func:`mine` after its checks: ``queries`` ``(Q,)`` are usable rows."""
+    """One call of :func:`mine` after its checks; ``queries`` ``(Q,)`` need not be candidates."""
 
     def __init__(
         self,
@@ -173,6 +197,7 @@ class _Task:
         listed = shortlist_size(self.k) * (4 + width) + 4 * self.k + 64
         error = errors(self.banks, self.dtype)
         every = len(self.queries) == len(candidates) == len(torch.unique(self.queries))
+        every = every and bool(self.usable[self.queries].all())
         if every and 5 * (len(candidates) * listed + rounded) <= 4 * self.memory:
             columns = Columns.of(self.banks, candidates, block, self.dtype, keep=True)
             place = _inverse(self.queries, len(self.banks))[columns.rows]
@@ -198,13 +223,14 @@ class _Task:
         symmetric: bool = False,
     ) -> None:
         """Mine ``queries``, whose places among all queries are ``place`` (−1: none)."""
+        asked = queries.rows >= 0
         position = _inverse(columns.rows, len(self.banks))[queries.rows]
-        own = position.where(queries.rows >= 0, -1)
+        own = position.where(asked, -1)
 
         def exact(query: Tensor, candidate: Tensor) -> Tensor:
-            return self.banks.exact(columns.rows[query], columns.rows[candidate])
+            return self.banks.exact(queries.rows[query], columns.rows[candidate])
 
-        lists = Shortlists(own, self.k, error[queries.rows], self.dtype, exact)
+        lists = Shortlists(asked, own, self.k, error[queries.rows], self.dtype, exact)
         start, size = self._done, int((place >= 0).sum())
         for share in Sweep(columns, queries, lists).run(symmetric=symmetric):
             self._tell(start + share * size)
@@ -261,7 +287,20 @@ def checked(
         )
     if memory < _LEAST_MEMORY:
         raise ValueError(f"memory must be at least {_LEAST_MEMORY} bytes, and is {memory}")
+    check_numbers(video, audio)
+    check_enough(usable, k)
+    return usable
+
+
+def check_numbers(video: Tensor, audio: Tensor) -> None:
+    """Rows ``(n, D)`` of both banks must be finite.
+
+    Raises:
+        ValueError: they are not.
+    """
     for name, bank in (("video", video), ("audio", audio)):
+        if not len(bank):
+            continue
         largest = torch.linalg.vector_norm(bank, ord=torch.inf, dim=1)
         wrong = int((~largest.isfinite()).sum())
         if wrong:
@@ -269,13 +308,20 @@ def checked(
                 f"{wrong} rows of the {name} bank hold numbers that are not finite; "
                 "take an earlier checkpoint"
             )
+
+
+def check_enough(usable: Tensor, k: int) -> None:
+    """Of the ``usable`` rows, ``(N,)`` bool, each must find ``k`` others.
+
+    Raises:
+        ValueError: there are too few.
+    """
     others = int(usable.sum()) - 1
     if not 1 <= k <= others:
         raise ValueError(
             f"k must be from 1 to the number of other usable rows, and is {k}: "
-            f"{others + 1} of {len(video)} rows are usable"
+            f"{others + 1} of {len(usable)} rows are usable"
         )
-    return usable
 
 
 def checked_queries(queries: Tensor | None, video: Tensor) -> Tensor:

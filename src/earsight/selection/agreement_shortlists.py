@@ -9,7 +9,7 @@ from earsight.selection.agreement_scores import Banks, Rounding, rounded_once
 from earsight.selection.threads import Over
 
 Exact = Callable[[Tensor, Tensor], Tensor]
-"""Positions of queries and of candidates, ``(P,)`` each, to their exact scores."""
+"""Places of queries and positions of candidates, ``(P,)`` each, to their exact scores."""
 
 _TIGHTENED = 4096
 
@@ -33,7 +33,8 @@ class Shortlists:
     """Candidates of ``P`` queries, at most ``room`` each.
 
     Attributes:
-        own: ``(P,)`` positions of the queries themselves; −1 for queries that fill up a block.
+        asked: ``(P,)`` bool; false for queries that fill up a block.
+        own: ``(P,)`` positions of the queries themselves; −1 where they are no candidates.
         positions: ``(P, room)`` int32; the first ``count`` of each query are candidates.
         scores: ``(P, room)``, as :func:`ordered`.
         count: ``(P,)`` int64.
@@ -43,10 +44,16 @@ class Shortlists:
     """
 
     def __init__(
-        self, own: Tensor, k: int, error: Tensor, dtype: torch.dtype, exact: Exact
+        self,
+        asked: Tensor,
+        own: Tensor,
+        k: int,
+        error: Tensor,
+        dtype: torch.dtype,
+        exact: Exact,
     ) -> None:
         size, room, device = len(own), shortlist_size(k), own.device
-        self.own, self.k, self.room, self.dtype = own, k, room, dtype
+        self.asked, self.own, self.k, self.room, self.dtype = asked, own, k, room, dtype
         self._error, self._exact = error, exact
         stored = torch.int16 if dtype == torch.bfloat16 else dtype
         self.lowest = -torch.inf if stored.is_floating_point else torch.iinfo(stored).min
@@ -55,7 +62,7 @@ class Shortlists:
         self.scores = torch.zeros(size, room, dtype=stored, device=device)
         self.count = torch.zeros(size, dtype=torch.int64, device=device)
         self.floor = torch.full((size,), self.lowest, dtype=stored, device=device)
-        self.lost = self.own < 0
+        self.lost = ~asked
         self._first = torch.full((size, k), -torch.inf, device=device)
         self._settled = torch.zeros(size, dtype=torch.int64, device=device)
 
@@ -172,7 +179,7 @@ class Shortlists:
         exact[:, : self.k] = self._first[some]
         used &= exact == -torch.inf
         at = used.nonzero()[:, 0]
-        exact[used] = self._exact(self.own[some].index_select(0, at), positions[used])
+        exact[used] = self._exact(some.index_select(0, at), positions[used])
         exact, order = exact.sort(dim=1, descending=True)
         self._first[some] = exact[:, : self.k]
         kth = exact[:, self.k - 1]

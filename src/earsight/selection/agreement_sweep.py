@@ -216,7 +216,7 @@ class Sweep:
             self.lists.add(*self._in_rows(rows, columns.start + begin, part))
             self.lists.tighten(rows)
             begin = end
-        lost = self.lists.lost[rows] & (self.lists.own[rows] >= 0)
+        lost = self.lists.lost[rows] & self.lists.asked[rows]
         if bool(lost.any()):
             self._start_again(rows, columns, tile, lost.nonzero()[:, 0])
 

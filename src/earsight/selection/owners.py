@@ -1,8 +1,9 @@
 """Rows that ranks share: who keeps which, and how the others come by them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -93,6 +94,43 @@ class Owners:
         parts = list(_bytes(every).chunk(self.ranks))
         distributed.all_gather(parts, _bytes(self._filled(table, slice(0, self.block))))
         return every[: self.size]
+
+    def around(self, tables: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+        """The rows of every rank, one rank's at a time: this one's, then those of the ranks before.
+
+        Blocks pass round a ring. While one is used here it is on its way to the next rank, and the
+        one that will be used after it arrives from the rank before: this rank has room for two
+        blocks beside its own. All ranks must go on to the end.
+
+        Args:
+            tables: one or several; they must not change on the way.
+
+        Yields:
+            A rank and its rows of each table. They are good until the next ones are asked for.
+        """
+        held, source = list(tables), self.rank
+        for _ in range(self.ranks - 1):
+            before = (source - 1) % self.ranks
+            kept = self.rows_of(before)
+            arriving = [x.new_empty(kept.stop - kept.start, *x.shape[1:]) for x in held]
+            exchanges = self._pass_on(held, arriving)
+            yield source, held
+            for exchange in exchanges:
+                exchange.wait()
+            held, source = arriving, before
+        yield source, held
+
+    def _pass_on(self, sent: Sequence[Tensor], arriving: Sequence[Tensor]) -> list[Any]:
+        """Begin to send to the next rank and to receive from the one before; what to wait for."""
+        after, before = (self.rank + 1) % self.ranks, (self.rank - 1) % self.ranks
+        to_next = [(distributed.isend, x, after) for x in sent]
+        from_before = [(distributed.irecv, x, before) for x in arriving]
+        asked = [
+            distributed.P2POp(what, _bytes(x), rank)
+            for what, x, rank in (*to_next, *from_before)
+            if len(x)
+        ]
+        return distributed.batch_isend_irecv(asked) if asked else []
 
     def whole_on_main(self, table: Tensor) -> Tensor | None:
         """A table's rows of all ranks, ``(N, …)`` in main memory, on rank 0; None elsewhere.
