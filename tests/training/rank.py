@@ -1,5 +1,7 @@
 """One of several processes in test_distributed.py: `python rank.py MODE ARGUMENTS…`."""
 
+import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -44,7 +46,7 @@ SCENARIOS = {
 def main():
     """Do what the mode says."""
     mode, *arguments = sys.argv[1:]
-    {"steps": steps, "hang": hang, "fail": fail}[mode](*arguments)
+    {"steps": steps, "hang": hang, "fail": fail, "die": die}[mode](*arguments)
 
 
 def steps(output, *settings):
@@ -138,6 +140,18 @@ def fail(*arguments):
         raise OSError("the disk of rank 1 is gone")
 
     at_third_batch(broken)
+    cli.main(list(arguments))
+
+
+def die(marker, *arguments):
+    """Train, rank 1 killed with its third batch, the first time."""
+
+    def killed():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not Path(marker).exists():
+        at_third_batch(killed)
     cli.main(list(arguments))
 
 

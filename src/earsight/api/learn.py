@@ -141,7 +141,7 @@ def pretrain(
     config: RunConfig,
     run: Path,
     *,
-    resume: bool = False,
+    resume: bool | None = False,
     quiet: bool = False,
     watch: Progress | None = None,
     tensors: Mapping[str, torch.Tensor] | None = None,
@@ -153,7 +153,8 @@ def pretrain(
     Args:
         config: the run's settings.
         run: its folder.
-        resume: go on from its last checkpoint.
+        resume: go on from its last checkpoint; None to do so where the folder holds the run, of
+            these settings, and to start it where not.
         quiet: show nothing.
         watch: told of steps done and of how many, now and then; what it raises ends the run, which
             can be resumed from its last checkpoint.

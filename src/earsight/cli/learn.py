@@ -30,6 +30,9 @@ class Pretrain:
     takes a checkpoint that it kept)."""
     resume: bool = False
     """Go on with the run from its last checkpoint, with the settings it has."""
+    restartable: bool = False
+    """Start the run, or go on with it where the folder holds it: one command for jobs that are
+    started again (torchrun --max-restarts, Slurm, Kubernetes)."""
     dry_run: bool = False
     """Build everything, try one made-up and one real micro-batch, and estimate memory and time."""
     profile: Path | None = None
@@ -54,6 +57,11 @@ class Pretrain:
 
         if self.dry_run and self.profile is not None:
             raise ValueError("--dry-run and --profile are two things; choose one")
+        if self.restartable and (self.resume or self.dry_run or self.profile is not None):
+            raise ValueError(
+                "--restartable starts a run or goes on with it: leave --resume, --dry-run and "
+                "--profile out"
+            )
         config = api.run_config(
             self.output,
             preset=self.preset,
@@ -71,7 +79,8 @@ class Pretrain:
             found = api.profile(config, self.profile)
             emit(self.json, found.as_dict(), str(found))
             return 0
-        figures = api.pretrain(config, self.output, resume=self.resume, quiet=self.json)
+        resume = None if self.restartable else self.resume
+        figures = api.pretrain(config, self.output, resume=resume, quiet=self.json)
         if int(os.environ.get("RANK", "0")):
             return 0  # the first of several processes says it
         emit(self.json, {"run": str(self.output), **figures}, f"the run is in {self.output}")

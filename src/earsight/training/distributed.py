@@ -21,12 +21,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earsight.errors import RunError, SaidElsewhereError
 from earsight.training.place import Place, place
+from earsight.training.store import RankError, SharedStore
 
 Result = TypeVar("Result")
 
 _POLL = 0.1
 _GRACE = 5.0
 """Seconds in which the others should have said what became of them."""
+
+_ANSWER = 30.0
+"""Seconds in which the store answers, unless ranks are given up sooner."""
 
 _BROKEN = ("gloo", "NCCL", "pair closure", "Connection closed by peer")
 """Words by which errors of an exchange between ranks are known; torch gives them no class."""
@@ -42,10 +46,6 @@ _shared: list[Any] = []
 """The store of all ranks, once they have met: they may meet again, and rank 0 keeps it."""
 
 
-class RankError(RunError):
-    """Another rank failed, ended or hangs; the message names it."""
-
-
 class Ranks:
     """The processes of a run as one of them sees them.
 
@@ -55,19 +55,24 @@ class Ranks:
     """
 
     def __init__(
-        self, rank: int = 0, size: int = 1, *, store: Any = None, host: Any = None
+        self, rank: int = 0, size: int = 1, *, store: SharedStore | None = None, host: Any = None
     ) -> None:
         """Usually made by :func:`join_ranks`.
 
         Args:
             rank: the own number, from 0.
             size: processes in all.
-            store: keys and values that all ranks see.
+            store: what all ranks see; needed where they are several.
             host: the group over which tensors in main memory are exchanged.
         """
         self.rank, self.size = rank, size
-        self._store, self._host = store, host
+        self._shared, self._host = store, host
         self._turns = 0
+
+    @property
+    def _store(self) -> SharedStore:
+        assert self._shared is not None
+        return self._shared
 
     @property
     def is_main(self) -> bool:
@@ -184,14 +189,17 @@ class Ranks:
             rank, sentence = self._first_failure(text)
         except distributed.DistError:
             # The store went with the rank that keeps it.
-            return RankError("rank 0 has ended; its own message says why") if self.rank else error
+            ended = "rank 0 has ended; its own message, if it left one, says why"
+            return RankError(ended) if self.rank else error
+        except RankError as silent:
+            return silent
         same = rank != self.rank and sentence == _sentence(rank, text)
         return SaidElsewhereError(error) if same else error
 
     def _first_failure(self, own: str = "") -> tuple[int, str]:
         """The rank that failed first, and a sentence on it; this one if none has and it did."""
         mine = json.dumps([self.rank, own]) if own else ""
-        rank, text = json.loads(self._store.compare_set("failed", "", mine))
+        rank, text = json.loads(self._store.set_first("failed", mine))
         return rank, _sentence(rank, text)
 
     def _fault_elsewhere(self, text: str) -> str:
@@ -227,7 +235,7 @@ class Ranks:
             while self.is_main and left < self.size and time.monotonic() < deadline:
                 time.sleep(_POLL)
                 left = self._store.add("left", 0)
-        except distributed.DistError:
+        except (distributed.DistError, RankError):
             return  # it has gone already, with the rank that keeps it
 
 
@@ -291,7 +299,8 @@ def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
     if here.rank:
         # Or what modules draw, such as dropout, would be alike everywhere.
         torch.manual_seed(here.rank)
-    return Ranks(here.rank, here.size, store=_prefixed("ranks", shared), host=host)
+    told = SharedStore(_prefixed("ranks", shared), min(seconds, _ANSWER))
+    return Ranks(here.rank, here.size, store=told, host=host)
 
 
 def _prefixed(name: str, store: Any) -> Any:

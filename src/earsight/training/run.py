@@ -19,8 +19,13 @@ from earsight.training.loop import Evaluate, Loop
 from earsight.training.origin import inherited, read_origin, write_origin
 from earsight.training.place import said_once
 from earsight.training.plan import Plan, with_size
-from earsight.training.resume import check_alike, check_resumable, last_checkpoint
-from earsight.training.run_folder import create_run, discard_run, save_encoders
+from earsight.training.resume import (
+    check_alike,
+    check_resumable,
+    check_settings,
+    last_checkpoint,
+)
+from earsight.training.run_folder import create_run, discard_run, read_config, save_encoders
 from earsight.training.setup import (
     Data,
     blank_inputs,
@@ -71,7 +76,7 @@ def train(
     config: RunConfig,
     run: Path,
     *,
-    resume: bool,
+    resume: bool | None,
     quiet: bool,
     online: Online | None = None,
     watch: Progress | None = None,
@@ -82,7 +87,8 @@ def train(
     Args:
         config: the run's settings.
         run: its folder.
-        resume: go on from its last checkpoint.
+        resume: go on from its last checkpoint; None to do so where the folder holds the run, and
+            to start it where not.
         quiet: show nothing.
         online: makes what is called where an evaluation is due; None to evaluate nothing.
         watch: told of steps done and of how many, now and then.
@@ -113,6 +119,9 @@ def train(
         plan = Plan.of(config, len(data.train), ranks.size)
         config = with_size(config, plan, len(data.train))
         check_alike(config, data.train, ranks)
+        if resume is None:
+            # One of them looks: not all file systems show all machines the same at one time.
+            resume = ranks.on_main(lambda: _begun(config, run))
         state = _last_state(config, run, data) if resume else None
         ranks.on_main(lambda: _open_run(config, run, state) if resume else _new_run(config, run))
         log: Log = NoLog()
@@ -156,6 +165,19 @@ def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> 
     """Cut what a run has logged past the state that it goes on from."""
     cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
     write_yaml(run / "config.yaml", config)
+
+
+def _begun(config: RunConfig, run: Path) -> bool:
+    """Whether a folder holds the run that is to be started.
+
+    Raises:
+        ConfigError: it holds one of other settings.
+    """
+    if not (run / "config.yaml").is_file():
+        return False
+    _refuse_imported(run)
+    check_settings(read_config(run), config)
+    return True
 
 
 def _refuse_imported(run: Path) -> None:
