@@ -18,6 +18,7 @@ from earsight.corpus.batch import Batch
 from earsight.corpus.clips import EvaluationClips, LoaderError, TrainingClips
 from earsight.corpus.heartbeat import Heartbeat
 from earsight.corpus.windows import WindowClips
+from earsight.media.nearby import NearbyError
 
 Clips = TrainingClips | EvaluationClips | WindowClips
 
@@ -36,6 +37,7 @@ def load(
 
     Raises:
         LoaderError: too little shared memory, a decode that hangs, or too many bad files in a row.
+        NearbyError: copies of shards from elsewhere have no room.
     """
     if workers == 0 or not len(numbers) or not clips.source.shareable:
         for number in numbers:
@@ -74,9 +76,10 @@ def _preloaded() -> BaseContext:
 
 def _explain(error: RuntimeError, clips: Clips, data: DataConfig) -> None:
     """Name what hangs; return where the loader was only slow, so that it is asked again."""
-    if isinstance(error, LoaderError):
+    if isinstance(error, LoaderError | NearbyError):
         # A worker's error arrives with its traceback in front.
-        raise LoaderError(str(error).rsplit("LoaderError: ", 1)[-1].strip()) from None
+        name = type(error).__name__
+        raise type(error)(str(error).rsplit(f"{name}: ", 1)[-1].strip()) from None
     if "exited unexpectedly" in str(error):
         raise LoaderError(
             "a worker that decodes ended: a script needs its work under "

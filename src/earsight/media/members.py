@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+from earsight.media.nearby import nearby
 from earsight.media.types import MediaError
 
 _MEMBER = re.compile(r"(.*\.tar)/([^/]+)#(\d+)\+(\d+)\+([0-9a-f]{8})", re.DOTALL)
@@ -114,6 +115,7 @@ def open_member(member: Member) -> BinaryIO:
 
     Raises:
         MediaError: the archive is gone, cut short, or does not hold what was written into it.
+        NearbyError: the archive lies elsewhere, and its copy has no room here.
     """
     content = _read(member)
     if len(content) < member.length:
@@ -133,11 +135,9 @@ def open_member(member: Member) -> BinaryIO:
 def _read(member: Member) -> bytes:
     try:
         if not is_remote(member.archive):
-            with open(member.archive, "rb", buffering=0) as file:  # noqa: PTH123 - hot path
-                file.seek(member.offset)
-                # No more than there is: what a name promises is not to be trusted with memory.
-                left = os.fstat(file.fileno()).st_size - member.offset
-                return _all(file, max(0, min(member.length, left)))
+            return _here(member, member.archive)
+        if copy := nearby(member.archive, remote):
+            return _here(member, copy)
         system, path = remote(member.archive)
         content: bytes = system.cat_file(
             path, start=member.offset, end=member.offset + member.length
@@ -148,6 +148,15 @@ def _read(member: Member) -> bytes:
     except OSError as error:
         why = (error.strerror or str(error) or "unknown error").lower()
         raise MediaError(f"cannot be read from its archive: {why}") from error
+
+
+def _here(member: Member, archive: str) -> bytes:
+    """A member's bytes from an archive on this machine."""
+    with open(archive, "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+        file.seek(member.offset)
+        # No more than there is: what a name promises is not to be trusted with memory.
+        left = os.fstat(file.fileno()).st_size - member.offset
+        return _all(file, max(0, min(member.length, left)))
 
 
 def _all(file: io.FileIO, length: int) -> bytes:

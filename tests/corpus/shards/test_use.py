@@ -1,6 +1,7 @@
 """Shards are used as any corpus is: to train, go on, evaluate, embed, report and look at."""
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from earsight.corpus.manifest import MEMBER_FIELDS, read
 from earsight.corpus.manifest import write as write_manifest
 from earsight.corpus.shards.prepare import prepare
 from earsight.media.members import open_member, parse_member
+from earsight.media.nearby import FOLDER
 from earsight.media.types import Coding
 from earsight.search.index import read_index
+from earsight.training.resume import last_checkpoint
 from earsight.training.setup import clip_settings, open_data
 
 QUICK = Coding(preset="ultrafast", crf=18, short_side=96, rate=16000)
@@ -248,6 +251,41 @@ def test_a_missing_shard_elsewhere_is_one_sentence(elsewhere, small):
         open_data(config_of(elsewhere, small))
     with pytest.raises(ValueError, match="no such corpus"):
         open_data(config_of(f"{elsewhere}-not", small))
+
+
+def test_copies_that_find_no_room_end_a_run_that_goes_on_later(
+    shards, small, tmp_path, monkeypatch
+):
+    pytest.importorskip("fsspec")
+    # To fsspec, such an address begins at the working folder.
+    monkeypatch.chdir("/")
+    run, place = tmp_path / "run", f"local:/{shards.folder}"
+    config = config_of(place, small, "train.epochs=1")
+    api.pretrain(config, run, quiet=True)
+    before = last_checkpoint(run)
+    (tmp_path / "full").write_text("")
+    command = ["pretrain", "-o", str(run), "--resume", "train.epochs=2", "data.workers=1"]
+
+    def resumed(folder):
+        environment = {**os.environ, FOLDER: str(tmp_path / folder)}
+        return subprocess.run(
+            [sys.executable, "-m", "earsight", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = resumed("full")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("earsight:")]
+    assert f"no copy of {place}/0000" in line
+    assert "Traceback" not in done.stderr
+    assert last_checkpoint(run)["step"] == before["step"]
+    done = resumed("room")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "room").glob("*.tar"))
+    assert last_checkpoint(run)["step"] == 2 * before["step"]
 
 
 def test_an_address_is_given_as_a_corpus_on_the_command_line(elsewhere):
