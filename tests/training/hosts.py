@@ -3,10 +3,8 @@
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 
 
@@ -66,15 +64,15 @@ class Hosts:
         self.started.append(process)
         return process
 
-    def end(self):
-        """Kill what still runs in them, and only that."""
-        for name in self.names:
-            for number in ip("netns", "pids", name, check=False).stdout.split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(number), signal.SIGKILL)
-        for process in self.started:
-            process.kill()
-            process.communicate()
+
+_CLEANER = """
+read line
+for name in "$@"; do
+    for number in $(ip netns pids "$name"); do kill -9 "$number"; done
+    ip netns delete "$name"
+done
+"""
+"""Waits for its input to be closed, and kills what still runs in the hosts, and only that."""
 
 
 @contextlib.contextmanager
@@ -83,6 +81,13 @@ def two_hosts():
     mark = os.getpid() % 100_000
     hosts = Hosts(
         names=(f"earsight-{mark}-a", f"earsight-{mark}-b"), cables=(f"es{mark}a", f"es{mark}b")
+    )
+    # A process of its own: it cleans up after tests that are killed, too.
+    cleaner = subprocess.Popen(
+        ["sh", "-c", _CLEANER, "sh", *hosts.names],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         for name in hosts.names:
@@ -96,10 +101,7 @@ def two_hosts():
             ip("-n", name, "link", "set", cable, "up")
         yield hosts
     finally:
-        hosts.end()
-        deadline = time.monotonic() + 5
-        for name in hosts.names:
-            # The end of a process takes a moment.
-            while ip("netns", "pids", name, check=False).stdout and time.monotonic() < deadline:
-                time.sleep(0.05)
-            ip("netns", "delete", name, check=False)
+        cleaner.communicate()
+        for process in hosts.started:
+            process.kill()
+            process.communicate()

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earsight.errors import RunError, SaidElsewhereError
 from earsight.training.place import Place, place
-from earsight.training.store import RankError, SharedStore
+from earsight.training.store import RankError, SharedStore, agree
 
 Result = TypeVar("Result")
 
@@ -277,9 +277,11 @@ def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
     patience = timedelta(seconds=seconds)
     try:
         if not _shared:
-            _shared.append(next(rendezvous("env://", timeout=patience))[0])
+            store = next(rendezvous("env://", timeout=patience))[0]
+            name = agree(_prefixed("earsight", store), here.rank, here.size, seconds)
+            _shared.append(_prefixed(f"earsight/{name}", store))
         # Each meeting has keys of its own: groups would take those of the last one for theirs.
-        shared = _prefixed(f"earsight/{next(_joined)}", _shared[0])
+        shared = _prefixed(f"{next(_joined)}", _shared[0])
         on_gpu = device.type == "cuda"
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -290,7 +292,9 @@ def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
             timeout=2 * patience if on_gpu else patience,
         )
         host = distributed.new_group(backend="gloo", timeout=patience)
-    except distributed.DistError as error:
+    except (RuntimeError, TimeoutError) as error:
+        if not (isinstance(error, TimeoutError) or _of_exchange(error)):
+            raise
         raise RankError(
             f"rank {here.rank} of {here.size} could not meet the others within {seconds:g} s "
             f"({str(error).splitlines()[0]}); check that every machine was started, with the same "

@@ -1,5 +1,8 @@
 """The store by which the ranks of a run tell one another what became of them."""
 
+import json
+import time
+import uuid
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -8,6 +11,9 @@ from typing import Any, TypeVar
 from earsight.errors import RunError
 
 Answer = TypeVar("Answer")
+
+
+_POLL = 0.02
 
 
 class RankError(RunError):
@@ -77,3 +83,45 @@ class SharedStore:
             "the machine by which the ranks meet (MASTER_ADDR) no longer answers: it is gone, or "
             "the network is cut; look there, start all ranks again, and go on with --resume"
         )
+
+
+def agree(store: Any, rank: int, size: int, seconds: float) -> str:
+    """A name for this meeting of ranks, which none before had in the same store.
+
+    torchrun keeps its store when it starts ranks again, and what those before them wrote is still
+    there. So each rank says a word of its own; rank 0 says which words it heard, and offers a name;
+    who finds its word among them agrees; and once all have, it holds. Numbers of restarts would not
+    do, as they differ between machines.
+
+    Args:
+        store: torch's.
+        rank: this rank.
+        size: ranks in all.
+        seconds: to wait for all.
+
+    Raises:
+        TimeoutError: some did not come.
+    """
+    own = uuid.uuid4().hex
+    store.set(f"word/{rank}", own)
+    deadline = time.monotonic() + seconds
+    offered = {"name": "", "words": [""] * size}
+    while time.monotonic() < deadline:
+        if rank == 0:
+            words = [_said(store, f"word/{number}") for number in range(size)]
+            if all(words) and words != offered["words"]:
+                offered = {"name": uuid.uuid4().hex, "words": words}
+                store.set("offer", json.dumps(offered))
+        else:
+            offered = json.loads(_said(store, "offer") or json.dumps(offered))
+        name, heard = str(offered["name"]), offered["words"]
+        if rank < len(heard) and heard[rank] == own:
+            store.set(f"agreed/{name}/{rank}", "")
+            if store.check([f"agreed/{name}/{number}" for number in range(size)]):
+                return name
+        time.sleep(_POLL)
+    raise TimeoutError("some ranks did not come")
+
+
+def _said(store: Any, key: str) -> str:
+    return str(store.get(key).decode()) if store.check([key]) else ""
