@@ -58,6 +58,17 @@ for n, dim, k, criterion, copies in cases:
     assert sum(lost) > 100 if copies else sum(lost) == 0, (lost, n)
     assert torch.equal(task.rows, wanted.rows[own]), (n, dim, k, criterion)
     assert torch.equal(task.agreement, wanted.agreement[own]), (n, dim, k, criterion)
+    if dim != 16:
+        continue
+    # Candidates that are no queries, as where banks are shared.
+    half = n // 2
+    queries, others = torch.arange(half), torch.arange(n) >= half
+    fewer = min(k, n - half)
+    wanted = agreement.mine_among(compared, queries, others, fewer, memory=2**28)
+    task = agreement._Task(compared, queries, fewer, others, 2**28, None)
+    task.fused()
+    assert torch.equal(task.rows, wanted.rows), (n, dim, k, criterion)
+    assert torch.equal(task.agreement, wanted.agreement), (n, dim, k, criterion)
 print("equal")
 """
 

@@ -1,5 +1,7 @@
 """Mining where ranks share the banks: each mines for its rows, blocks pass round a ring."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -57,11 +59,11 @@ def mine_shared(
     """
     check_numbers(video, audio)
     check_enough(usable, k)
-    tables = _Tables(video, audio, owners)
+    tables = _Tables(video, audio, owners, agreement)
     asked = usable[owners.own].nonzero()[:, 0]
     found = Mined.none(len(video), k, video.device)
 
-    def tell(blocks: int, done: int) -> None:
+    def tell(blocks: int, done: int, _: int) -> None:
         if progress is not None:
             progress(blocks * len(asked) + done, owners.ranks * len(asked))
 
@@ -72,15 +74,15 @@ def mine_shared(
         if least < 1 or not len(asked):
             continue
         banks, first = tables.beside(None if own else block)
-        candidates = torch.zeros(len(banks[0]), dtype=torch.bool, device=video.device)
+        candidates = torch.zeros(len(banks), dtype=torch.bool, device=video.device)
         candidates[first:] = usable[rows]
         of_block = mine_among(
-            Banks.of(*banks, agreement),
+            banks,
             asked,
             candidates,
             least,
             memory=memory,
-            progress=lambda done, _, blocks=number: tell(blocks, done),
+            progress=partial(tell, number),
         )
         _merge(found, asked, of_block, rows.start - first)
     return found
@@ -89,8 +91,8 @@ def mine_shared(
 class _Tables:
     """This rank's rows in float32, with room behind them for those of another."""
 
-    def __init__(self, video: Tensor, audio: Tensor, owners: Owners) -> None:
-        self._own = len(video)
+    def __init__(self, video: Tensor, audio: Tensor, owners: Owners, agreement: Agreement) -> None:
+        self._own, self._agreement = len(video), agreement
         size = self._own + (owners.block if owners.shared else 0)
         self._tables = [
             video.new_empty(size, x.shape[1], dtype=torch.float32) for x in (video, audio)
@@ -98,17 +100,18 @@ class _Tables:
         for table, x in zip(self._tables, (video, audio), strict=True):
             table[: self._own] = x
 
-    def beside(self, block: list[Tensor] | None) -> tuple[list[Tensor], int]:
+    def beside(self, block: list[Tensor] | None) -> tuple[Banks, int]:
         """Both banks, and where in them the candidates begin: a ``block``'s behind the own rows.
 
         Without a block, the own rows are the candidates.
         """
-        if block is None:
-            return [x[: self._own] for x in self._tables], 0
-        end = self._own + len(block[0])
-        for table, x in zip(self._tables, block, strict=True):
-            table[self._own : end] = x
-        return [x[:end] for x in self._tables], self._own
+        end = self._own
+        if block is not None:
+            end += len(block[0])
+            for table, x in zip(self._tables, block, strict=True):
+                table[self._own : end] = x
+        video, audio = (x[:end] for x in self._tables)
+        return Banks.of(video, audio, self._agreement), 0 if block is None else self._own
 
 
 def _merge(found: Mined, asked: Tensor, block: Mined, offset: int) -> None:
