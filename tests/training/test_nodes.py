@@ -79,7 +79,8 @@ def test_torchrun_starts_a_killed_rank_again(uninterrupted, corpus, small, tmp_p
     done = subprocess.run(torchrun, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "died").exists()
-    assert len(said(done.stderr)) == 1
+    # torchrun may end the other rank before it has said why.
+    assert len(said(done.stderr)) <= 1
     assert "goes on from step 2 of 24" in (run / "log.txt").read_text()
     same_losses(run, uninterrupted)
 
