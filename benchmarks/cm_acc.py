@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from common import Target, arguments, av_digits, finish, median
+from common import FEW, Target, arguments, av_digits, finish, median
 from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
@@ -84,7 +84,7 @@ def main() -> int:
     torch.set_num_threads(1)
     turns, steps = (2, 2) if args.quick else (12, 10)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = av_digits(Path(folder))
+        corpus = av_digits(Path(folder), FEW if args.quick else 1)
         sides = {name: Side(name, corpus) for name in ("xmoco", "cm-acc")}
         for side in sides.values():
             side.encode()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import DATA, Target, arguments, av_digits, finish
+from common import DATA, FEW, Target, arguments, av_digits, finish
 from earsight import api
 from earsight.encoders import build_pair
 from earsight.encoders.released import PREFIXES
@@ -120,7 +120,7 @@ def main() -> int:
         place.mkdir(parents=True, exist_ok=True)
         esc10 = place / "esc10.parquet"
         api.scan([], esc10, layout="esc-10", root=media)
-        corpus = av_digits(place)
+        corpus = av_digits(place, FEW if options.quick else 1)
         folds, clips = (FOLDS[:2], 2) if options.quick else (FOLDS, 10)
         run = pretrained(place, corpus, options.quick)
         learned: list[Evaluation] = []

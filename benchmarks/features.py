@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import Target, arguments, av_digits, finish, median, timed
+from common import FEW, Target, arguments, av_digits, finish, median, timed
 from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
@@ -71,7 +71,7 @@ def main() -> int:
     options = arguments(__doc__ or "")
     targets, raw = [], {}
     with tempfile.TemporaryDirectory() as place:
-        corpus = av_digits(Path(place))
+        corpus = av_digits(Path(place), FEW if options.quick else 1)
         for name, settings in SIZES.items():
             config = api.configure("tiny", settings=[f"data.corpus={corpus}", *settings])
             torch.set_num_threads(config.threads)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import DATA, Target, arguments, av_digits, finish
+from common import Target, arguments, av_digits, finish
 from earsight import api
 from earsight.training.devices import cores
 
@@ -61,29 +61,11 @@ NETWORKS = {
 
 def trained(networks: Networks, folder: Path) -> Path:
     """A run of a few steps on the digits."""
-    corpus = some_digits(folder, networks.nth)
+    corpus = av_digits(folder, networks.nth)
     settings = [f"data.corpus={corpus}", f"data.workers={cores()}", "evaluation.tasks=[geometry]"]
     config = api.configure(networks.preset, settings=[*settings, *networks.training])
     api.pretrain(config, folder / "run", quiet=True)
     return folder / "run"
-
-
-def some_digits(folder: Path, nth: int) -> Path:
-    """The manifest of every ``nth`` clip of av-digits."""
-    if nth == 1:
-        return av_digits(folder)
-    media = DATA / "av-digits"
-    head, *lines = (media / "labels.csv").read_text().splitlines()
-    videos = folder / "videos"
-    for line in lines[::nth]:
-        name = line.split(",")[0]
-        (videos / name).parent.mkdir(parents=True, exist_ok=True)
-        (videos / name).symlink_to((media / name).resolve())
-    labels = folder / "labels.csv"
-    labels.write_text("\n".join([head, *lines[::nth]]) + "\n")
-    corpus = folder / "corpus.parquet"
-    api.scan([str(videos)], corpus, labels=labels, group_by="image")
-    return corpus
 
 
 def probed(run: Path, blocks: str, settings: list[str]) -> tuple[float, list[dict[str, object]]]:

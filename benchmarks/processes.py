@@ -13,7 +13,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import Target, arguments, av_digits, clips_per_second, finish, median, train
+from common import FEW, Target, arguments, av_digits, clips_per_second, finish, median, train
 
 CLIPS = 32
 """Clips per process and step."""
@@ -48,7 +48,7 @@ def main() -> int:
     rounds, steps = (1, 30) if options.quick else (3, 100)
     speeds: dict[str, list[float]] = {"one": [], "two": [], "apart": []}
     with tempfile.TemporaryDirectory() as place:
-        corpus = av_digits(Path(place))
+        corpus = av_digits(Path(place), FEW if options.quick else 1)
         for number in range(rounds):
             # Either core in turn: they need not be alike.
             speeds["one"].append(speed(1, [cores[number % 2]], corpus, steps))

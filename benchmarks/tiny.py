@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import Target, arguments, av_digits, finish, machine
+from common import FEW, Target, arguments, av_digits, finish, machine
 from earsight import api
 from earsight.evaluation.rows import Row
 from earsight.training.setup import open_data
@@ -102,7 +102,7 @@ def main() -> int:
     kept = options.json.with_suffix("")
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        corpus = av_digits(Path(place))
+        corpus = av_digits(Path(place), FEW if options.quick else 1)
         open_data(api.configure("tiny", settings=[f"data.corpus={corpus}", "data.cache=disk"]))
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
             for seed in SEEDS[:1] if options.quick else SEEDS:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import av_digits
+from common import FEW, av_digits
 from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
@@ -39,7 +39,7 @@ def trained_pool(size: int, count: int, steps: int, hidden: int) -> tuple[Tensor
     """
     with tempfile.TemporaryDirectory() as folder:
         settings = [
-            f"data.corpus={av_digits(Path(folder))}",
+            f"data.corpus={av_digits(Path(folder), FEW if steps < 100 else 1)}",
             "data.cache=disk",
             "method.name=xmoco",
         ]
