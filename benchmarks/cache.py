@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import FEW, (
+from common import (
+    FEW,
     Lines,
     Target,
     arguments,
