@@ -1,0 +1,149 @@
+"""How mining grows with the bank: seconds and memory from 10⁴ to 10⁶ rows, and fitted exponents.
+
+D = 128, k = 32. Exact mining of random and of clustered banks (a hundred rows a cluster), certified
+mining of clustered ones. On a processor, banks of more than 10⁵ rows are mined for some queries
+alone, and the seconds are those of all in proportion; then nothing is gained from a pair's two
+directions, so there is a step in the times by up to two. On a GPU all rows are mined. A fit is a
+line through the logarithms: ``seconds = c·N^e``.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import Target, arguments, finish, peak, timed
+from earsight.selection.agreement import mine
+from earsight.selection.certified import CertifiedIndex
+from earsight.training.spans import wait_for
+from mining import Bank, K, clustered_bank, random_bank
+
+SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
+QUICK = (2_000, 4_000)
+WHOLE = 100_000
+"""Rows up to which a processor mines all."""
+SAMPLE = 2048
+ROWS_OF_CLUSTER = 100
+MOST = {"seconds": 2.2, "bytes": 1.2}
+"""Largest exponents: all pairs are compared at most, and no table of pairs is held."""
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def sampled(size: int) -> torch.Tensor | None:
+    """The queries that are mined; None for all."""
+    if DEVICE.type == "cuda" or size <= WHOLE:
+        return None
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLE]
+
+
+def measured(work: Callable[[], object], share: float) -> dict[str, float | None]:
+    """Seconds in proportion, and bytes at the peak."""
+    if DEVICE.type == "cpu":
+        seconds: list[float] = []
+        held = peak(lambda: seconds.append(timed(work)["wall"]))
+        return {"seconds": seconds[0] / share, "bytes": held}
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+
+    def waited() -> None:
+        work()
+        wait_for(DEVICE)
+
+    taken = timed(waited)["wall"]
+    return {"seconds": taken / share, "bytes": float(torch.cuda.max_memory_allocated() - before)}
+
+
+def exact(make: Callable[[int], Bank], size: int) -> dict[str, Any]:
+    bank = tuple(x.to(DEVICE) for x in make(size))
+    queries = sampled(size)
+    asked = None if queries is None else queries.to(DEVICE)
+    share = 1.0 if queries is None else len(queries) / size
+    return measured(lambda: mine(bank[0], bank[1], K, queries=asked), share)
+
+
+def certified(size: int) -> dict[str, Any]:
+    """Of building the index and of mining with it, and the share that it certifies."""
+    bank = clustered(size)
+    indices: list[CertifiedIndex] = []
+    built = measured(lambda: indices.append(CertifiedIndex(*bank)), 1.0)
+    queries = sampled(size)
+    found: list[float] = []
+    share = 1.0 if queries is None else len(queries) / size
+    searched = measured(lambda: found.append(indices[0].mine(K, queries=queries).share), share)
+    total = float(built["seconds"] or 0) + float(searched["seconds"] or 0)
+    held = max(float(x["bytes"] or 0) for x in (built, searched))
+    return {"seconds": total, "bytes": held, "build": built["seconds"], "share": found[0]}
+
+
+def clustered(size: int) -> Bank:
+    return clustered_bank(size, max(1, size // ROWS_OF_CLUSTER))
+
+
+def exponent(by_size: Mapping[int, Mapping[str, Any]], what: str) -> tuple[float, float]:
+    """``c`` and ``e`` of ``c·N^e`` through what was measured."""
+    points = [(math.log(size), math.log(max(1e-9, one[what]))) for size, one in by_size.items()]
+    slope, constant = np.polyfit(*zip(*points, strict=True), 1)
+    return math.exp(constant), float(slope)
+
+
+WAYS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "exact, random": partial(exact, random_bank),
+    "exact, clustered": partial(exact, clustered),
+    "certified, clustered": certified,
+}
+
+
+def once(way: str, size: int, threads: int) -> dict[str, Any]:
+    """One way at one size, after a small one, for libraries load at their first use."""
+    torch.set_num_threads(threads)
+    WAYS[way](QUICK[0])
+    return WAYS[way](size)
+
+
+def alone(way: str, size: int, threads: int) -> dict[str, Any]:
+    """The same in a process of its own, where glibc gives back what is freed."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(once, way, size, threads).result()
+
+
+def main() -> int:
+    args = arguments(__doc__ or "", {"threads": "threads (2)"})
+    threads, sizes = int(args.threads or 2), QUICK if args.quick else SIZES
+    ways = [way for way in WAYS if DEVICE.type == "cpu" or way.startswith("exact")]
+    raw: dict[str, Any] = {"k": K, "threads": threads, "quick": args.quick}
+    if DEVICE.type == "cuda":
+        raw["gpu"] = torch.cuda.get_device_name()
+    head = ["rows", *(f"{way}: s" for way in ways), *(f"{way}: MiB" for way in ways)]
+    raw["ways"] = {way: {} for way in ways}
+    raw["table"] = [head]
+    for size in sizes:
+        for way in ways:
+            raw["ways"][way][size] = alone(way, size, threads)
+        now = [raw["ways"][way][size] for way in ways]
+        cells = [f"{one['seconds']:.3g}" for one in now]
+        cells += [f"{(one['bytes'] or 0) / 2**20:.0f}" for one in now]
+        raw["table"].append([f"{size:,}", *cells])
+        said = zip(head, raw["table"][-1], strict=True)
+        print("; ".join(f"{a}: {b}" for a, b in said), flush=True)
+    raw["fits"] = {
+        way: {what: exponent(found, what) for what in ("seconds", "bytes")}
+        for way, found in raw["ways"].items()
+    }
+    targets = []
+    for way, fit in raw["fits"].items():
+        for what, most in MOST.items():
+            name = f"{way}: {what} grow as N to the power of"
+            targets.append(Target(name=name, measured=fit[what][1], most=most))
+    return finish(targets, raw, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
