@@ -173,6 +173,17 @@ def on_gpu_beside(
     return found
 
 
+def table(seconds: Mapping[str, list[float]], clips: int) -> list[list[str]]:
+    """Each side's step beside the reference's."""
+    reference = median(seconds["reference"])
+    head = ["step", f"milliseconds for {clips} clips", "of the reference's speed"]
+    rows = [
+        [name, f"{1e3 * median(taken):.3g}", f"{reference / median(taken):.3g}×"]
+        for name, taken in seconds.items()
+    ]
+    return [head, *rows]
+
+
 def main() -> int:
     """Check, time, and on a GPU look at memory too."""
     args = arguments(__doc__ or "")
@@ -208,14 +219,16 @@ def main() -> int:
         targets.append(
             Target(name="predicted memory: error", measured=error, most=MOST_MEMORY_ERROR)
         )
-    ratio = median(seconds["reference"]) / median(seconds["ours"])
+    best = "ours" if on_cpu else "ours, compiled"
+    ratio = median(seconds["reference"]) / median(seconds[best])
+    raw["table"] = table(seconds, clips)
     clock = Clock(device)
     for _ in range(3):
         ours.step(batch, clock)
     raw["parts"] = {name: seconds / 3 for name, seconds in clock.seconds.items()}
     dtype = autocast_dtype("bfloat16", device) or torch.float32
     operations, peak_rate = encoder_operations(ours, batch), matrix_peak(device, dtype)
-    rate = operations / median(seconds["ours"])
+    rate = operations / median(seconds[best])
     raw |= {"seconds": seconds, "operations": operations, "matrix_peak": peak_rate, "rate": rate}
     for name, values in seconds.items():
         print(f"{name}: {clips / median(values):.3g} clips/s in steps of {clips}")
