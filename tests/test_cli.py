@@ -318,6 +318,15 @@ class TestBadInput:
         assert code == 2
         assert "device=cpu" in text
 
+    @pytest.mark.parametrize("other", ["--resume", "--dry-run"])
+    def test_restartable_stands_alone(self, tmp_path, capsys, other):
+        code, text = fails(
+            capsys, "pretrain", "-o", tmp_path / "r", "--preset", "tiny", "--restartable", other
+        )
+        assert code == 2
+        assert "--restartable starts a run or goes on with it" in text
+        assert not (tmp_path / "r").exists()
+
     def test_a_checkpoint_of_another_schema(self, finished, tmp_path, capsys):
         import shutil
 
