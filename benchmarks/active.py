@@ -186,7 +186,7 @@ def main() -> int:
     args = arguments(__doc__ or "", {"threads": "threads of all sides (2)"})
     threads = int(args.threads or 2)
     torch.set_num_threads(threads)
-    size, few, count, rounds = (4800, 100, 32, 1) if args.quick else (38_400, 600, 128, 3)
+    size, few, count, rounds = (1600, 50, 16, 1) if args.quick else (38_400, 600, 128, 3)
     raw: Raw = {
         "candidates": size,
         "reference_candidates": few,

@@ -31,6 +31,7 @@ Report = dict[str, Any]
 
 
 def load(name: str) -> Report:
+    """What a benchmark found."""
     report: Report = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return report
 
@@ -52,6 +53,7 @@ def duration(seconds: float) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)) + "\n"
 
@@ -74,6 +76,7 @@ def grown(report: Report, way: str, what: str, rows: float, least: float = 0.0) 
 
 
 def bank() -> list[str]:
+    """Bytes by size and ranks, and the time it takes in a step."""
     gpu, cpu = load("bank.gpu"), load("bank")
     rows = [
         [
@@ -87,7 +90,8 @@ def bank() -> list[str]:
     full = {width: GPU * 0.8 / (2 * DIM * width + 1) for width in (4, 2)}
     return [
         "## The memory bank\n",
-        f"Two targets of {DIM} numbers a clip. A step reads {NEGATIVES:,} rows a sample whatever the "
+        f"Two targets of {DIM} numbers a clip. A step reads {NEGATIVES:,} rows a sample whatever "
+        "the "
         "size, so its time does not grow; memory does.\n",
         table(
             ["clips", "float32", "half precision", *(f"of each of {r} ranks" for r in RANKS[1:])],
@@ -106,10 +110,12 @@ def bank() -> list[str]:
 
 
 def split(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The head of a table, and its lines."""
     return rows[0], rows[1:]
 
 
 def mining() -> list[str]:
+    """Seconds by size, alone and round a ring."""
     gpu, cpu = load("mining_scale.gpu"), load("mining_scale")
     exact, looked = "exact, random", "certified, clustered"
     rows = []
@@ -141,7 +147,8 @@ def mining() -> list[str]:
         "were measured (10⁴ to 10⁶ rows):\n",
         table(["where", "mining", "seconds grow as N to the", "memory as N to the"], fits),
         "All pairs are compared in exact mining: its time goes with N² in the end, and small banks "
-        "only hide it. So beyond what was measured, seconds of exact mining are taken to grow as N²; "
+        "only hide it. So beyond what was measured, seconds of exact mining are taken to grow as "
+        "N²; "
         "those of certified mining, on clustered banks, as fitted.\n",
         table(
             [
@@ -157,30 +164,38 @@ def mining() -> list[str]:
         "Round the ring (`method.bank=sharded`) every rank receives the whole bank once, "
         f"{amount(bank_bytes(1e9, 2))} at a billion clips, and holds two blocks of it.\n",
         "**Where it stops.** One GPU mines some millions of clips in minutes. At 100 million exact "
-        "mining wants a ring, and at a billion it is no longer a thing of every few epochs, even on "
-        "512 GPUs: mine fewer queries (a share of the rows in each round, `mine(queries=…)`), or by "
+        "mining wants a ring, and at a billion it is no longer a thing of every few epochs, even "
+        "on "
+        "512 GPUs: mine fewer queries (a share of the rows in each round, `mine(queries=…)`), or "
+        "by "
         "certified search, whose work goes with the cells that it looks at, and which is of one "
         "process so far.\n",
     ]
 
 
 def dictionary() -> list[str]:
+    """What does not grow with the corpus."""
     active, step = load("active_gpu"), load("cm_acc")
     worst = max(active["targets"], key=lambda one: float(one["measured"]))
     return [
         "## Dictionary and pool of CM-ACC\n",
-        f"They do not grow with the corpus: {KEYS:,} keys and {POOL:,} candidates of two modalities "
-        f"are {amount(2 * DIM * 4 * (KEYS + POOL))}. Choosing takes {worst['measured']:.3g} ms of a "
-        f"step on {active['gpu']} ({active['candidates']:,} candidates, both modalities, the slowest "
+        f"They do not grow with the corpus: {KEYS:,} keys and {POOL:,} candidates of two "
+        "modalities "
+        f"are {amount(2 * DIM * 4 * (KEYS + POOL))}. Choosing takes {worst['measured']:.3g} ms "
+        "of a "
+        f"step on {active['gpu']} ({active['candidates']:,} candidates, both modalities, the "
+        "slowest "
         "of what was measured). What grows is the pool's encoding, once an epoch: with "
         f"`tiny` {100 * step['pool_share']:.0f} % of an epoch, and the same share at any size, for "
         "both are counted in clips. `method.pool_source=recent` costs nothing.\n",
-        "**Where it stops.** Nowhere below a billion clips; but a pool is then a vanishing share of "
+        "**Where it stops.** Nowhere below a billion clips; but a pool is then a vanishing share "
+        "of "
         "the corpus, and chosen negatives are those of a small sample.\n",
     ]
 
 
 def storage() -> list[str]:
+    """Bytes on disks and networks, and cores that decode."""
     film, loader = load("prepared"), load("loader")
     each = film["film"]["bytes"] / film["film"]["seconds"]
     step = load("step.gpu")
@@ -207,10 +222,12 @@ def storage() -> list[str]:
         f"size on {step['gpu']} ({rate:,.0f} clips a second, compiled):\n",
         table(["clips", "prepared", "shards", "an epoch, one GPU", "64 GPUs"], rows),
         f"One such GPU wants **{cores['as found']:.0f} cores** that decode films as found, or "
-        f"**{cores['prepared']:.0f}** with prepared ones; machines with eight GPUs seldom have that "
+        f"**{cores['prepared']:.0f}** with prepared ones; machines with eight GPUs seldom have "
+        "that "
         "many. Take fewer, larger changes of a clip (several views from one decoding), or keep the "
         "corpus decoded (`data.cache`) where it is small enough.\n",
-        f"It reads {amount(rate * CLIP * each)} a second where whole instances are fetched, which a "
+        f"It reads {amount(rate * CLIP * each)} a second where whole instances are fetched, "
+        "which a "
         "local disk gives and a network shared by 64 GPUs "
         f"({amount(64 * rate * CLIP * each)} a second) hardly: prefer a copy on each machine "
         "(`EARSIGHT_SHARD_CACHE`, [several machines](nodes.md)). Gradients are "
@@ -218,7 +235,8 @@ def storage() -> list[str]:
         f"exchanges up to {amount(BATCH * NEGATIVES * 2 * DIM * 2)} a step and rank in half "
         "precision, as much as the gradients: it wants the network of one machine, or few "
         "negatives.\n",
-        "**Where it stops.** Storage does not. Decoding is the first limit on a machine, the network "
+        "**Where it stops.** Storage does not. Decoding is the first limit on a machine, the "
+        "network "
         "the first of a cluster.\n",
     ]
 
