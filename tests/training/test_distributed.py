@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from earsight import api, cli
 from earsight.config import ConfigError
-from earsight.training import devices, place
+from earsight.training import place
 from earsight.training.checkpoint import steps_saved
-from earsight.training.devices import thread_count, worker_count
+from earsight.training.devices import cores, thread_count
 from earsight.training.place import claim_gpu
 from earsight.training.plan import Plan
 from earsight.training.resume import last_checkpoint
@@ -305,34 +305,8 @@ def test_a_batch_must_divide_among_processes(corpus, small):
 
 def test_threads_are_shared_among_the_processes_of_a_machine(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr(devices, "cores", lambda: 8)
-    config = api.configure("tiny", settings=["device=cpu", "data.workers=auto", "threads=0"])
-    assert (thread_count(config), worker_count(config)) == (2, 2)
-
-
-@pytest.mark.parametrize(
-    ("cores", "settings", "threads", "workers"),
-    [
-        (1, [], 1, 1),
-        (2, [], 1, 1),
-        (5, [], 3, 2),
-        (4, ["data.workers=0"], 4, 0),
-        (4, ["data.workers=9"], 1, 9),
-        (4, ["threads=3"], 3, 3),
-    ],
-)
-def test_cores_are_divided_among_those_that_compute_and_those_that_decode(
-    cores, settings, threads, workers, monkeypatch
-):
-    monkeypatch.setattr(devices, "cores", lambda: cores)
-    config = api.configure(
-        "tiny", settings=["device=cpu", "data.workers=auto", "threads=0", *settings]
-    )
-    assert (thread_count(config), worker_count(config)) == (threads, workers)
-    # A GPU computes, and the processor has nothing to do but to decode.
-    monkeypatch.setattr(devices, "choose_device", lambda _: torch.device("cuda"))
-    if not settings:
-        assert (thread_count(config), worker_count(config)) == (cores, cores)
+    assert thread_count(0) == max(1, cores() // 2)
+    assert thread_count(3) == 3
 
 
 @pytest.mark.parametrize(

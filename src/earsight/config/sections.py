@@ -21,8 +21,7 @@ class DataConfig:
     Attributes:
         corpus: the manifest that `earsight scan` wrote.
         workers: processes that decode, for each that trains; 0 decodes in the training process,
-            ``auto`` is as many as ``threads``, or where that is 0 too, half of its cores where a
-            processor computes, all where a GPU does.
+            ``auto`` is one per thread.
         prefetch: batches kept ready per worker.
         audio_missing: what becomes of instances without sound: left out (``skip``), given silence
             (``silence``), or refused (``error``).
@@ -449,8 +448,8 @@ class RunConfig:
     Attributes:
         seed: of every draw.
         device: ``auto`` takes CUDA, then MPS, then the CPU.
-        threads: that compute, in each training process; 0 for the cores of a machine, divided
-            among its processes, less those of ``data.workers`` where a processor computes.
+        threads: for torch, decoder and workers together, in each training process; 0 for every
+            core, divided among the processes of a machine.
         start: folder of a run whose encoders (and heads, if they are alike) are started from,
             absolute or relative to this run's folder; empty for a random initialisation. Where
             the method keeps a memory, that is taken over too.

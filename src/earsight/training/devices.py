@@ -54,42 +54,22 @@ def keep_memory() -> None:
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def thread_count(config: RunConfig) -> int:
-    """Threads that compute: ``threads``, or where it says 0 the cores of this rank.
-
-    Where the processor computes what its workers decode, the cores are divided among both: more of
-    either than there are cores for takes time from the other.
-    """
-    if config.threads:
-        return config.threads
-    mine = _cores_of_a_rank()
-    return max(1, mine - worker_count(config)) if _computes_on_cpu(config) else mine
+def thread_count(setting: int) -> int:
+    """The ``threads`` setting, 0 standing for every core, divided among a machine's ranks."""
+    return setting or max(1, cores() // place().local_size)
 
 
 def worker_count(config: RunConfig) -> int:
-    """Decoding processes: ``data.workers``, or where it says ``auto`` as many as ``threads``.
-
-    Where that says nothing either, half of this rank's cores on a processor, else all of them.
-    """
-    if config.data.workers != "auto":
-        return int(config.data.workers)
-    mine = _cores_of_a_rank()
-    return config.threads or (max(1, mine // 2) if _computes_on_cpu(config) else mine)
-
-
-def _cores_of_a_rank() -> int:
-    return max(1, cores() // place().local_size)
-
-
-def _computes_on_cpu(config: RunConfig) -> bool:
-    return choose_device(config.device).type == "cpu"
+    """Decoding processes: ``data.workers``, or one per thread where it says ``auto``."""
+    workers = config.data.workers
+    return thread_count(config.threads) if workers == "auto" else int(workers)
 
 
 def prepare_machine(config: RunConfig) -> torch.device:
     """Threads and memory as configured; returns the device."""
     keep_memory()
     claim_gpu(config.device)
-    torch.set_num_threads(thread_count(config))
+    torch.set_num_threads(thread_count(config.threads))
     return choose_device(config.device)
 
 
