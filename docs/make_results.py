@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from earsight import presets
+from earsight.studies.design import read_design
 from earsight.studies.plot import plot
 from earsight.studies.summary import Summary, read_summary
 from earsight.studies.tables import figure_table, finding_table, markdown
@@ -30,8 +32,8 @@ def section(summary: Summary) -> list[str]:
     return [
         f"## {summary.name}\n",
         f"{summary.about.strip()}\n",
-        f"```\nearsight study {summary.name} --corpus corpus.parquet --seeds {len(summary.seeds)}\n"
-        "```\n",
+        f"```\nearsight study {summary.name} --corpus {corpus_of(summary.name)} "
+        f"--seeds {len(summary.seeds)}\n```\n",
         markdown(figure_table(summary)) + "\n",
         f"![{summary.name}](figures/{summary.name}.svg)\n",
         markdown(finding_table(summary)) + "\n",
@@ -39,6 +41,11 @@ def section(summary: Summary) -> list[str]:
         "",
         took(summary) + "\n",
     ]
+
+
+def corpus_of(study: str) -> str:
+    """What its command calls the corpus: pairs of pictures are none that is scanned."""
+    return "omniglot" if "pictures" in presets.load(read_design(study).preset) else "corpus.parquet"
 
 
 def took(summary: Summary) -> str:

@@ -266,6 +266,16 @@ def test_a_figure_may_be_the_mean_of_all_labels(plan, tmp_path):
     assert before.values == pytest.approx((0.1, 0.1, 0.1))
 
 
+def test_a_claim_may_allow_for_falling_short(plan, tmp_path):
+    claim = {"says": "as good", "report": "{label}", "more": ["few", "many"], "margin": -0.5}
+    design = parse_design(DESIGN | {"claims": [claim]})
+    other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    finding, *_ = summarise(other, do_study(other, tmp_path, Pretend()), "digest").findings
+    assert finding.test == "one-sided paired t-test, against being less by 0.5 or more"
+    assert finding.difference.mean == 0
+    assert finding.verdict == "holds"
+
+
 @pytest.mark.parametrize("row", ["probe/audio/*/accuracy", "probe/*/accuracy"])
 def test_a_mean_of_nothing_is_named(plan, tmp_path, row):
     report = {"name": "mean", "stage": "probe", "row": row}
