@@ -1,10 +1,10 @@
 """How mining grows with the bank: seconds and memory from 10⁴ to 10⁶ rows, and fitted exponents.
 
 D = 128, k = 32. Exact mining of random and of clustered banks (a hundred rows a cluster), certified
-mining of clustered ones. On a processor, banks of more than 10⁵ rows are mined for some queries
-alone, and the seconds are those of all in proportion; then nothing is gained from a pair's two
-directions, so there is a step in the times by up to two. On a GPU all rows are mined. A fit is a
-line through the logarithms: ``seconds = c·N^e``.
+mining of clustered ones. On a processor some queries are mined, then more, and what the others
+would take is in proportion to the difference; so nothing is gained from a pair's two directions,
+which halves the work where all rows are mined (`mining.py`). On a GPU all rows are. A fit is a line
+through the logarithms: ``seconds = c·N^e``.
 """
 
 import math
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common import Target, arguments, finish, peak, timed
 from earsight.selection.agreement import mine
@@ -27,28 +28,20 @@ from mining import Bank, K, clustered_bank, random_bank
 
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
 QUICK = (2_000, 4_000)
-WHOLE = 100_000
-"""Rows up to which a processor mines all."""
-SAMPLE = 2048
+MORE = 4096
+"""Queries that are mined on a processor, after a quarter of them."""
 ROWS_OF_CLUSTER = 100
 MOST = {"seconds": 2.2, "bytes": 1.2}
 """Largest exponents: all pairs are compared at most, and no table of pairs is held."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def sampled(size: int) -> torch.Tensor | None:
-    """The queries that are mined; None for all."""
-    if DEVICE.type == "cuda" or size <= WHOLE:
-        return None
-    return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLE]
-
-
-def measured(work: Callable[[], object], share: float) -> dict[str, float | None]:
-    """Seconds in proportion, and bytes at the peak."""
+def measured(work: Callable[[], object]) -> dict[str, float]:
+    """Seconds, and bytes at the peak."""
     if DEVICE.type == "cpu":
         seconds: list[float] = []
         held = peak(lambda: seconds.append(timed(work)["wall"]))
-        return {"seconds": seconds[0] / share, "bytes": held}
+        return {"seconds": seconds[0], "bytes": held or 0.0}
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
 
@@ -57,29 +50,43 @@ def measured(work: Callable[[], object], share: float) -> dict[str, float | None
         wait_for(DEVICE)
 
     taken = timed(waited)["wall"]
-    return {"seconds": taken / share, "bytes": float(torch.cuda.max_memory_allocated() - before)}
+    return {"seconds": taken, "bytes": float(torch.cuda.max_memory_allocated() - before)}
 
 
-def exact(make: Callable[[int], Bank], size: int) -> dict[str, Any]:
-    bank = tuple(x.to(DEVICE) for x in make(size))
-    queries = sampled(size)
-    asked = None if queries is None else queries.to(DEVICE)
-    share = 1.0 if queries is None else len(queries) / size
-    return measured(lambda: mine(bank[0], bank[1], K, queries=asked), share)
+def in_proportion(mined: Callable[[Tensor], object], rows: Tensor, size: int) -> dict[str, float]:
+    """What all rows would take, from few and from more queries, the first of ``rows``."""
+    more = min(MORE, size // 2)
+    few, many = measured(lambda: mined(rows[: more // 4])), measured(lambda: mined(rows[:more]))
+    each = (many["seconds"] - few["seconds"]) / (more - more // 4)
+    seconds = many["seconds"] + each * (size - more)
+    return {"seconds": seconds, "bytes": max(few["bytes"], many["bytes"])}
 
 
-def certified(size: int) -> dict[str, Any]:
-    """Of building the index and of mining with it, and the share that it certifies."""
+def exact(make: Callable[[int], Bank], size: int) -> dict[str, float]:
+    video, audio = (x.to(DEVICE) for x in make(size))
+    if DEVICE.type == "cuda":
+        return measured(lambda: mine(video, audio, K))
+    rows = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    return in_proportion(lambda some: mine(video, audio, K, queries=some), rows, size)
+
+
+def certified(size: int) -> dict[str, float]:
+    """Of building the index and of mining with it, cell by cell, and the share it certifies."""
     bank = clustered(size)
     indices: list[CertifiedIndex] = []
-    built = measured(lambda: indices.append(CertifiedIndex(*bank)), 1.0)
-    queries = sampled(size)
-    found: list[float] = []
-    share = 1.0 if queries is None else len(queries) / size
-    searched = measured(lambda: found.append(indices[0].mine(K, queries=queries).share), share)
-    total = float(built["seconds"] or 0) + float(searched["seconds"] or 0)
-    held = max(float(x["bytes"] or 0) for x in (built, searched))
-    return {"seconds": total, "bytes": held, "build": built["seconds"], "share": found[0]}
+    built = measured(lambda: indices.append(CertifiedIndex(*bank)))
+    shares: list[float] = []
+
+    def mined(some: Tensor) -> None:
+        shares.append(indices[0].mine(K, queries=some).share)
+
+    found = in_proportion(mined, indices[0].rows, size)
+    return {
+        "seconds": built["seconds"] + found["seconds"],
+        "bytes": max(built["bytes"], found["bytes"]),
+        "build": built["seconds"],
+        "share": shares[-1],
+    }
 
 
 def clustered(size: int) -> Bank:
@@ -93,21 +100,21 @@ def exponent(by_size: Mapping[int, Mapping[str, Any]], what: str) -> tuple[float
     return math.exp(constant), float(slope)
 
 
-WAYS: dict[str, Callable[[int], dict[str, Any]]] = {
+WAYS: dict[str, Callable[[int], dict[str, float]]] = {
     "exact, random": partial(exact, random_bank),
     "exact, clustered": partial(exact, clustered),
     "certified, clustered": certified,
 }
 
 
-def once(way: str, size: int, threads: int) -> dict[str, Any]:
+def once(way: str, size: int, threads: int) -> dict[str, float]:
     """One way at one size, after a small one, for libraries load at their first use."""
     torch.set_num_threads(threads)
     WAYS[way](QUICK[0])
     return WAYS[way](size)
 
 
-def alone(way: str, size: int, threads: int) -> dict[str, Any]:
+def alone(way: str, size: int, threads: int) -> dict[str, float]:
     """The same in a process of its own, where glibc gives back what is freed."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
@@ -129,7 +136,7 @@ def main() -> int:
             raw["ways"][way][size] = alone(way, size, threads)
         now = [raw["ways"][way][size] for way in ways]
         cells = [f"{one['seconds']:.3g}" for one in now]
-        cells += [f"{(one['bytes'] or 0) / 2**20:.0f}" for one in now]
+        cells += [f"{one['bytes'] / 2**20:.0f}" for one in now]
         raw["table"].append([f"{size:,}", *cells])
         said = zip(head, raw["table"][-1], strict=True)
         print("; ".join(f"{a}: {b}" for a, b in said), flush=True)
