@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 from common import Target, arguments, finish, median
 from earsight import api
@@ -36,6 +37,7 @@ QUICK_SIZES = (2_000, 10_000)
 HALF_BEYOND = 1_000_000
 RANKS = 2
 MOST_CHANGE = 0.1
+Way = Literal["replicated", "sharded"]
 
 
 class Given(nn.Module):
@@ -60,10 +62,10 @@ def drawn_fast(_: int, __: str, size: int, dim: int, *, part: slice, dtype: torc
     return rows
 
 
-def bank_seconds(size: int, clips: int, device: torch.device, count: int, way: str) -> list[float]:
+def bank_seconds(size: int, clips: int, device: torch.device, count: int, way: Way) -> list[float]:
     """Seconds of all that the method does beside its encoders, each time on other rows."""
-    storage = "float16" if size > HALF_BEYOND else "float32"
-    settings = AvidConfig(bank=way, storage=storage)  # type: ignore[arg-type]
+    storage: Literal["float16", "float32"] = "float16" if size > HALF_BEYOND else "float32"
+    settings = AvidConfig(bank=way, storage=storage)
     with mock.patch.object(memory_bank, "random_unit_vectors", drawn_fast):
         method = build_avid(settings, size=size, dim=DIM, seed=0).to(device)
     model = Given(clips, device)
@@ -84,7 +86,7 @@ def bank_seconds(size: int, clips: int, device: torch.device, count: int, way: s
         index = torch.arange(clips) + clips * step
         batch = replace(first, row=row, index=index).to(device)
         made = method.loss(model, batch)
-        made.loss.backward()  # type: ignore[no-untyped-call]
+        made.loss.backward()
         method.commit(made.updates)
         step += 1
 
@@ -112,7 +114,7 @@ def shared_seconds(sizes: Sequence[int], clips: int, count: int) -> dict[int, li
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder:
         given = (port, sizes, clips, count, folder)
-        multiprocessing.spawn(shared_rank, args=given, nprocs=RANKS)  # type: ignore[no-untyped-call]
+        spawn(shared_rank, args=given, nprocs=RANKS)  # type: ignore[no-untyped-call]
         return dict(torch.load(Path(folder) / "seconds.pt"))
 
 

@@ -95,8 +95,9 @@ def clustered(size: int) -> Bank:
 
 def exponent(by_size: Mapping[int, Mapping[str, Any]], what: str) -> tuple[float, float]:
     """``c`` and ``e`` of ``c·N^e`` through what was measured."""
-    points = [(math.log(size), math.log(max(1e-9, one[what]))) for size, one in by_size.items()]
-    slope, constant = np.polyfit(*zip(*points, strict=True), 1)
+    sizes = np.log(list(by_size))
+    values = np.log([max(1e-9, one[what]) for one in by_size.values()])
+    slope, constant = np.polyfit(sizes, values, 1)
     return math.exp(constant), float(slope)
 
 
