@@ -161,8 +161,10 @@ def mining() -> list[str]:
             ],
             rows,
         ),
-        "Round the ring (`method.bank=sharded`) every rank receives the whole bank once, "
-        f"{amount(bank_bytes(1e9, 2))} at a billion clips, and holds two blocks of it.\n",
+        "Processors mined some of the queries, and all in proportion; where all are, a pair's two "
+        "directions halve that. Round the ring (`method.bank=sharded`) every rank receives the "
+        f"whole bank once, {amount(bank_bytes(1e9, 2))} at a billion clips, and has room for its "
+        "own block and four more.\n",
         "**Where it stops.** One GPU mines some millions of clips in minutes. At 100 million exact "
         "mining wants a ring, and at a billion it is no longer a thing of every few epochs, even "
         "on "
@@ -223,9 +225,7 @@ def storage() -> list[str]:
         table(["clips", "prepared", "shards", "an epoch, one GPU", "64 GPUs"], rows),
         f"One such GPU wants **{cores['as found']:.0f} cores** that decode films as found, or "
         f"**{cores['prepared']:.0f}** with prepared ones; machines with eight GPUs seldom have "
-        "that "
-        "many. Take fewer, larger changes of a clip (several views from one decoding), or keep the "
-        "corpus decoded (`data.cache`) where it is small enough.\n",
+        "that many. Where the corpus is small enough, keep it decoded (`data.cache`).\n",
         f"It reads {amount(rate * CLIP * each)} a second where whole instances are fetched, "
         "which a "
         "local disk gives and a network shared by 64 GPUs "
