@@ -27,12 +27,7 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     """
     tree = dict(tree)
     tree.pop("schema", None)
-    faults: list[str] = []
-    for name in tree.get("plugins") or ():
-        try:
-            importlib.import_module(str(name))
-        except ImportError as error:
-            faults.append(f"plugins: cannot import {name!r}: {error}")
+    faults = import_plugins(tree.get("plugins") or ())
     parts: Tree = {}
     for key, value in tree.items():
         part = _parse_part(key, value, faults)
@@ -47,6 +42,17 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     if own := list(config.faults()):
         raise ConfigError(own)
     return config
+
+
+def import_plugins(names: Iterable[Any]) -> list[str]:
+    """Import modules that register methods, encoders or rules; those that cannot be, as faults."""
+    faults = []
+    for name in names:
+        try:
+            importlib.import_module(str(name))
+        except ImportError as error:
+            faults.append(f"plugins: cannot import {name!r}: {error}")
+    return faults
 
 
 def _parse_part(key: str, value: Any, faults: list[str]) -> Any:

@@ -8,7 +8,7 @@ from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import Row, draw_table, format_value
 
 RULE_NAMES = {"random-pool": "random", "ohem": "OHEM", "feature": "feature", "cm-acc": "gradient"}
-"""What the rules choose by, by their names."""
+"""What the rules choose by, by their names; others are shown by their own."""
 
 _BEST, _WORST = 10, 5
 """Categories that a terminal shows of many (fig. 6)."""
@@ -29,6 +29,11 @@ class Grid:
     words: tuple[str, ...]
     numbers: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+
+
+def rule_names(rules: Iterable[str]) -> dict[str, str]:
+    """Each rule with what it is shown as."""
+    return {rule: RULE_NAMES.get(rule, rule) for rule in rules}
 
 
 def format_negatives(evaluation: Evaluation) -> str:
@@ -73,11 +78,12 @@ def _unique_grid(title: str, by: str, unique: Iterable[Mapping[str, Any]]) -> Gr
     for one in (one for group in groups.values() for one in group):
         key = (_direction(one), one["label"], str(one[by]), str(one["categories"]))
         lines.setdefault(key, {})[one["rule"]] = f"{one['value']:.2f}"
+    names = rule_names(rule for cells in lines.values() for rule in cells)
     return Grid(
         title=title,
         words=("of", "label"),
-        numbers=("M" if by == "size" else by, "categories", *RULE_NAMES.values()),
-        lines=tuple((*key, *(cells[rule] for rule in RULE_NAMES)) for key, cells in lines.items()),
+        numbers=("M" if by == "size" else by, "categories", *names.values()),
+        lines=tuple((*key, *(cells[rule] for rule in names)) for key, cells in lines.items()),
     )
 
 

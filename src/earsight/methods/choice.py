@@ -1,6 +1,6 @@
 """What enters a dictionary: rules that choose from the pool (cm-acc tables 2 and 3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -114,9 +114,10 @@ def _seeded(choice: Choice, points: Embedding) -> Tensor:
     )
 
 
-RULES: Mapping[str, Rule] = {
+RULES: dict[str, Rule] = {
     "random-pool": random_pool,
     "ohem": ohem,
     "feature": feature,
     "cm-acc": gradient,
 }
+"""By the names of the methods; :func:`~earsight.methods.cm_acc.register_rule` adds others."""

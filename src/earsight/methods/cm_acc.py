@@ -1,6 +1,6 @@
 """Contrast with a dictionary of keys by momentum encoders: SMoCo, XMoCo, CM-ACC (cm-acc §3)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from earsight.methods.base import (
     rank,
     unit,
 )
-from earsight.methods.choice import RULES, Choice, Queries
+from earsight.methods.choice import RULES, Choice, Queries, Rule
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.objectives.info_nce import info_nce, log_posterior
 from earsight.random import integers_on_device
@@ -295,3 +295,33 @@ def build_momentum_contrast(
 ) -> MomentumContrast:
     """The method that ``settings`` describe."""
     return MomentumContrast(settings, size=size, dim=dim, seed=seed)
+
+
+def register_rule(name: str, settings: type[PoolConfig] = PoolConfig) -> Callable[[Rule], Rule]:
+    """Decorator: make a rule of one's own a method, ``method.name``, like ``ohem``.
+
+    Args:
+        name: of the method.
+        settings: its class of settings: ``PoolConfig``, or ``PosteriorConfig`` for a rule that
+            reads ``choice_normalise`` and ``choice_temperature``.
+
+    Raises:
+        ValueError: the name is taken, or the class is another. ``earsight evaluate negatives`` asks
+            every rule, by these settings; what needs more is a method of its own.
+    """
+    if settings not in (PoolConfig, PosteriorConfig):
+        raise ValueError(
+            f"rule {name!r}: its settings are PoolConfig or PosteriorConfig; for settings of your "
+            "own, register a method"
+        )
+
+    def decorate(rule: Rule) -> Rule:
+        known = RULES.get(name)
+        again = known is not None and known.__qualname__ == rule.__qualname__
+        if name in METHODS.names() and not again:
+            raise ValueError(f"a method named {name!r} is registered already")
+        METHODS.register(name, settings)(build_momentum_contrast)
+        RULES[name] = rule
+        return rule
+
+    return decorate

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from earsight.evaluation.negatives import Direction, Unique
-from earsight.evaluation.negatives_tables import RULE_NAMES, grids_of
+from earsight.evaluation.negatives_tables import grids_of, rule_names
 from earsight.evaluation.results import Evaluation, write_whole
 from earsight.report.curves import draw
 from earsight.report.examples import play_examples
@@ -83,6 +83,6 @@ def _panel(title: str, x_label: str, points: Mapping[Unique, int]) -> Panel:
                 x=np.array([float(x) for one, x in points.items() if one.rule == rule]),
                 y=np.array([one.value for one in points if one.rule == rule]),
             )
-            for rule, name in RULE_NAMES.items()
+            for rule, name in rule_names(one.rule for one in points).items()
         ),
     )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import yaml
 
 from earsight import presets
-from earsight.config import ConfigError, RunConfig, override, parse
+from earsight.config import ConfigError, RunConfig, import_plugins, override, parse
 from earsight.evaluation.rows import Row
 from earsight.studies.design import LABEL, Design, Stage
 from earsight.studies.progress import Progress, Show
@@ -218,6 +218,9 @@ def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None])
 
 
 def _make_run(job: Job, home: Path, engine: Engine, watch: Callable[[float], None]) -> None:
+    # A process of its own has not read these settings, and so not imported what they name.
+    if faults := import_plugins(job.config.plugins):
+        raise ConfigError(faults)
     run = run_folder(home, job)
     engine.pretrain(
         job.config,

@@ -1,11 +1,12 @@
 """Stages of a study: what decides each, under which key its outcome is kept, and whether it is.
 
-A stage is named by a hash of all that decides its outcome: its settings, the corpus, the seed, and
-the stage it builds on. Studies that ask for the same stage share it.
+A stage is named by a hash of all that decides its outcome: its settings, the corpus, the seed, the
+stage it builds on, and the text of plugins. Studies that ask for the same stage share it.
 """
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -99,9 +100,19 @@ def make_job(
     if stage.do != "evaluate":
         # What a run is made with stands in its configuration already.
         decided["task"] = []
+    if stage.do != "evaluate" and config.plugins:
+        decided["plugins"] = [_code_digest(name) for name in config.plugins]
     text = json.dumps(decided, sort_keys=True)
     key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return Job(key=key, name=name, stage=stage, config=config, after=after)
+
+
+def _code_digest(name: str) -> str:
+    """Of the text of a plugin's file: changed, it is another stage (as far as one file goes)."""
+    spec = importlib.util.find_spec(name)
+    origin = Path(spec.origin) if spec is not None and spec.origin else None
+    text = origin.read_bytes() if origin is not None and origin.is_file() else b""
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""Rules of one's own: registered from a file, trained with, compared, looked at."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from earsight import api
+from earsight.config import METHODS, ConfigError, import_plugins, section
+from earsight.evaluation.negatives_tables import rule_names
+from earsight.methods.choice import RULES, Choice, Queries, random_pool
+from earsight.methods.cm_acc import MomentumContrast, register_rule
+from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
+from earsight.studies.design import Stage
+from earsight.studies.stages import make_job
+
+PLUGIN = """
+from earsight.methods.cm_acc import register_rule
+
+@register_rule("first")
+def first(choice):
+    return choice.usable.nonzero()[:, 0][: choice.count]
+"""
+
+
+@pytest.fixture
+def taken_back():
+    """Whatever a test registers is gone after it."""
+    before = set(RULES)
+    yield
+    for name in set(RULES) - before:
+        del RULES[name], METHODS._entries[name]
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch, taken_back):
+    """A file ``first_rule.py`` that Python finds."""
+    path = tmp_path / "first_rule.py"
+    path.write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield path
+    sys.modules.pop("first_rule", None)
+
+
+def test_every_rule_is_a_method():
+    assert set(RULES) <= set(METHODS.names())
+    assert {"random-pool", "ohem", "feature", "cm-acc"} <= set(RULES)
+
+
+@pytest.mark.usefixtures("taken_back")
+@pytest.mark.parametrize("kind", [PoolConfig, PosteriorConfig])
+def test_a_rule_becomes_a_method_with_its_settings(kind):
+    @register_rule("last", kind)
+    def last(choice):
+        return choice.usable.nonzero()[:, 0].flip(0)[: choice.count]
+
+    assert RULES["last"] is last
+    built = METHODS.build(kind(name="last", dictionary=4, pool=8), size=16, dim=3, seed=0)
+    assert isinstance(built, MomentumContrast)
+    assert built.rule is last
+
+
+@pytest.mark.usefixtures("taken_back")
+@pytest.mark.parametrize("name", ["cm-acc", "ohem", "xmoco", "avid"])
+def test_a_name_that_is_taken_is_refused(name):
+    before = RULES.get(name)
+    with pytest.raises(ValueError, match=f"a method named '{name}' is registered already"):
+        register_rule(name)(lambda choice: choice.usable)
+    assert RULES.get(name) is before
+
+
+def test_settings_of_its_own_are_refused():
+    @section
+    class Own(PoolConfig):
+        share: float = 0.5
+
+    for kind in (Own, MomentumConfig):
+        with pytest.raises(ValueError, match="register a method"):
+            register_rule("own", kind)
+    assert "own" not in METHODS.names()
+
+
+def test_a_rule_may_ask_another_about_fewer_candidates():
+    choice = Choice(
+        settings=PoolConfig(),
+        candidates=torch.eye(8),
+        usable=torch.arange(8) > 1,
+        queries=Queries(torch.eye(8)[:3], torch.eye(8)[:3]),
+        seed=0,
+        index=5,
+        name="video",
+    )
+    few = replace(choice, usable=choice.usable & (torch.arange(8) < 6))
+    chosen = random_pool(few)
+    assert len(chosen) == 3
+    assert set(chosen.tolist()) <= {2, 3, 4, 5}
+
+
+def test_a_plugins_rule_trains_and_is_looked_at(plugin, corpus, small, tmp_path):
+    plain = [text for text in small if not text.startswith(("optimizer.", "method."))]
+    own = ["plugins=[first_rule]", "method.name=first", "method.dictionary=8", "method.pool=24"]
+    settings = [*plain, *own, f"data.corpus={corpus}", "optimizer.milestones=[1]"]
+    config = api.configure("tiny", settings=settings)
+    api.pretrain(config, tmp_path / "run", quiet=True)
+    found = api.negatives(tmp_path / "run")
+    assert {one["rule"] for one in found.details["unique"]} == set(RULES)
+    assert rule_names(["ohem", "first"]) == {"ohem": "OHEM", "first": "first"}
+    assert "first" in (tmp_path / "run" / "evaluation" / "negatives.html").read_text()
+
+
+def test_a_stage_goes_by_the_text_of_a_plugin(plugin, corpus):
+    own = ["plugins=[first_rule]", f"data.corpus={corpus}", "method.name=first"]
+    config = api.configure("tiny-cm-acc", settings=own)
+    stage = Stage(do="pretrain")
+    before = make_job("train", stage, config, "corpus").key
+    assert make_job("train", stage, config, "corpus").key == before
+    plugin.write_text(PLUGIN.replace("[:, 0]", "[:, 0].flip(0)"))
+    assert make_job("train", stage, config, "corpus").key != before
+
+
+def test_a_plugin_that_is_not_there_is_named():
+    (fault,) = import_plugins(["no_such_module"])
+    assert fault.startswith("plugins: cannot import 'no_such_module'")
+    with pytest.raises(ConfigError, match="no_such_module"):
+        api.configure("tiny", settings=["plugins=[no_such_module]"])
