@@ -177,8 +177,9 @@ def test_commands_for_the_papers_data_can_be_given():
             earsight.configure(command.preset)
             shards.add(command.output)
         elif isinstance(command, Pretrain):
-            config = earsight.configure(command.preset, settings=command.settings)
-            assert config.start_epoch == 0 or command.start in runs
+            start = [f"start={command.start}"] if command.start else []
+            earsight.configure(command.preset, settings=[*command.settings, *start])
+            assert command.start is None or command.start in runs
             assert command.corpus in shards
             runs.add(command.output)
         elif isinstance(command, Evaluate):

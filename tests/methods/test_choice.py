@@ -12,8 +12,8 @@ from earsight.evaluation.negatives_tables import rule_names
 from earsight.methods.choice import RULES, Choice, Queries, random_pool
 from earsight.methods.cm_acc import MomentumContrast, register_rule
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
-from earsight.studies.design import Stage
-from earsight.studies.stages import make_job
+from earsight.studies.design import parse_design
+from earsight.studies.run import plan_study
 
 PLUGIN = """
 from earsight.methods.cm_acc import register_rule
@@ -109,14 +109,35 @@ def test_a_plugins_rule_trains_and_is_looked_at(plugin, corpus, small, tmp_path)
     assert "first" in (tmp_path / "run" / "evaluation" / "negatives.html").read_text()
 
 
-def test_a_stage_goes_by_the_text_of_a_plugin(plugin, corpus):
-    own = ["plugins=[first_rule]", f"data.corpus={corpus}", "method.name=first"]
-    config = api.configure("tiny-cm-acc", settings=own)
-    stage = Stage(do="pretrain")
-    before = make_job("train", stage, config, "corpus").key
-    assert make_job("train", stage, config, "corpus").key == before
+def test_stages_of_an_arm_go_by_the_text_of_its_plugin(plugin, corpus):
+    own = ["plugins=[first_rule]", "method.name=first"]
+    design = parse_design(
+        {
+            "name": "rules",
+            "about": "Which?",
+            "preset": "tiny-cm-acc",
+            "first_seed": 1,
+            "arms": {"random": {"train": ["method.name=random-pool"]}, "first": {"train": own}},
+            "stages": {
+                "train": {"do": "pretrain"},
+                "retrieve": {"do": "evaluate", "of": "train", "task": "retrieve"},
+            },
+            "report": [
+                {"name": "rank", "stage": "retrieve", "row": "retrieval/both/mean_log_rank"}
+            ],
+        }
+    )
+
+    def keys():
+        plan = plan_study(design, corpus, "digest", seeds=1)
+        return {at: job.key for at, job in plan.jobs.items()}
+
+    before = keys()
+    assert keys() == before
     plugin.write_text(PLUGIN.replace("[:, 0]", "[:, 0].flip(0)"))
-    assert make_job("train", stage, config, "corpus").key != before
+    after = keys()
+    moved = {at[::2] for at in before if before[at] != after[at]}
+    assert moved == {("first", "train"), ("first", "retrieve")}
 
 
 def test_a_plugin_that_is_not_there_is_named():

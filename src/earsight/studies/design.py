@@ -186,7 +186,12 @@ class Design:
                     yield f"arms.{arm}.{name}: is no stage"
                 elif self.stages[name].task != "finetune":
                     plain = [text for text in given if "." not in text.partition("=")[0]]
-                    allowed = self.stages[name].do != "evaluate" and {"seed", "device", "threads"}
+                    allowed = self.stages[name].do != "evaluate" and {
+                        "seed",
+                        "device",
+                        "threads",
+                        "plugins",
+                    }
                     wrong = [t for t in plain if not allowed or t.partition("=")[0] not in allowed]
                     yield from (f"arms.{arm}.{name}: {t!r} is no setting" for t in wrong)
         names = {report.name for report in self.report}
