@@ -221,7 +221,8 @@ def page() -> str:
         "be at hand, lists and films in one folder each ([Known data sets](data-sets.md)): "
         "`data/kinetics-400` and the like here. Large corpora are prepared by many jobs "
         "([Preparation at scale](at-scale-preparation.md)), and GPUs of several machines are "
-        "started as [Several machines](nodes.md) says.\n",
+        "started as [Several machines](nodes.md) says. What limits larger corpora is on the page "
+        "[How far each design goes](scale.md).\n",
         *overview(),
         *evaluating(),
     ]

@@ -18,8 +18,6 @@ from earsight.presets import protocols
 
 CLIP = 10.0
 """Seconds of an instance, as in the papers' data sets."""
-SOURCE = 581_559 / 13
-"""Bytes of a second of the film that benchmarks read: 340 × 256, H.264 and AAC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +101,8 @@ def cores(plan: Plan) -> float:
 
 def film_bytes() -> float:
     """Of a second of prepared film."""
-    grew = next(t for t in load("prepared")["targets"] if t["name"] == "bytes over the file's")
-    return float(SOURCE * grew["measured"])
+    film = load("prepared")["film"]
+    return float(film["bytes"] / film["seconds"])
 
 
 def preparing(clips: float) -> float:

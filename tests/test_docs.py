@@ -149,8 +149,6 @@ def made(name):
 
 @pytest.mark.parametrize("name", ["settings", "benchmarks", "results", "scale", "reproduce"])
 def test_generated_pages_are_up_to_date(name):
-    if name == "scale" and not (ROOT / "docs" / "scale.md").exists():
-        pytest.skip("docs/scale.md waits for figures of benchmarks")
     page, text = made(name)
     assert text == page.read_text(encoding="utf-8"), f"run python docs/make_{name}.py"
 
