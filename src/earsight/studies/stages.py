@@ -89,7 +89,7 @@ def make_job(
     name: str, stage: Stage, config: RunConfig, corpus: str, after: Job | None = None
 ) -> Job:
     """The job of a stage; ``corpus`` is its digest."""
-    decided = {
+    decided: dict[str, Any] = {
         "schema": SCHEMA,
         "do": stage.do,
         "corpus": corpus,
