@@ -97,13 +97,13 @@ def test_commands_of_a_page(page, place, characters, tmp_path):
     if page.name == "published-weights.md":
         write_published(here)
     if page.name == "own-rule.md":
-        labels = (here / "labels.csv").read_text().replace("material", "digit", 1)
-        (here / "digits.csv").write_text(labels)
+        labels = (here / "labels.csv").read_text().replace("material", "speaker", 1)
+        (here / "speakers.csv").write_text(labels)
     prelude = ["earsight scan videos -o corpus.parquet"] if needs_corpus else []
     if needs_run:
         prelude.append("earsight pretrain --preset tiny --corpus corpus.parquet -o runs/first")
     if page.name == "own-rule.md":
-        prelude.append("earsight scan videos --labels digits.csv -o av-digits.parquet")
+        prelude.append("earsight scan videos --labels speakers.csv -o av-digits.parquet")
     for title, text in [*blocks(page, "python"), *blocks(page, "yaml")]:
         if title:
             (here / title).write_text(text)
