@@ -55,7 +55,7 @@ def main() -> int:
     if len(cores) < 2:
         print("this benchmark needs two cores")
         return 1
-    turns, samples = (1, 192) if options.quick else (TURNS, 0)
+    turns, samples = (1, 640) if options.quick else (TURNS, 0)
     speeds: dict[str, list[float]] = {side: [] for side in SIDES | ALONE}
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -42,11 +42,10 @@ def pretrained(place: Path, corpus: Path, quick: bool) -> Path:
 def supervised(place: Path, esc10: Path, fold: int, quick: bool) -> Path:
     """A run that learned the labels of the folds other than ``fold`` from sound."""
     own = ["method.modality=audio", "method.label=label", f"data.fold={fold}"]
-    lengths = ["train.epochs=60", "optimizer.milestones=[50]", "optimizer.lr=1e-3"]
+    lengths = ["train.epochs=60", "optimizer.lr=1e-3"]
     settings = [*COMMON, f"data.corpus={esc10}", *own, *lengths]
-    quicker = (*QUICK, "optimizer.milestones=[1]")
     return trained(
-        place / f"supervised-{fold}", "tiny-supervised", [*settings, *(quicker if quick else ())]
+        place / f"supervised-{fold}", "tiny-supervised", [*settings, *(QUICK if quick else ())]
     )
 
 

@@ -89,7 +89,7 @@ def main() -> int:
     keep_memory()
     torch.set_num_threads(1)
     cores = sorted(os.sched_getaffinity(0))
-    files, rounds, steps = (96, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
+    files, rounds, steps = (160, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
     raw: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
