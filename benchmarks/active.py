@@ -9,13 +9,10 @@ that are held. Memory is taken in processes of their own. Both sides have to cho
 over many draws, the mean squared distance of the 600 to the nearest chosen is compared.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ import torch
 from torch import Tensor
 
 import reference_active as reference
-from common import Target, arguments, finish, median, peak, timed
+from common import Target, alone, arguments, finish, median, peak, timed
 from earsight.selection.gradient_embedding import GradientEmbedding, posterior_spread
 from earsight.selection.seeding import d2_seeding
 from trained_pool import trained_pool
@@ -123,13 +120,6 @@ def memory(saved: Path, form: dict[str, Any], few: int | None, count: int) -> fl
     work((keys[: 2 * count].clone(), outputs, inputs), form, count, 0)
     pool = (keys if few is None else keys[:few].clone(), outputs, inputs)
     return peak(lambda: work(pool, form, count, 0))
-
-
-def alone(work: Callable[..., float | None], *arguments: Any) -> float | None:
-    """The result of a call in a process of its own, where glibc gives back what is freed."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(work, *arguments).result()
 
 
 def measure(

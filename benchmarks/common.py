@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from earsight import api
 
+Result = TypeVar("Result")
 Lines = list[dict[str, Any]]
 
 SCHEMA = 1
@@ -190,6 +193,13 @@ def peak(work: Callable[[], object]) -> float | None:
     before = kibibytes("VmRSS:")
     work()
     return 1024.0 * (kibibytes("VmHWM:") - before)
+
+
+def alone(work: Callable[..., Result], *arguments: Any) -> Result:
+    """The result of a call in a process of its own, where glibc gives back what is freed."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
 
 
 def median(values: list[float]) -> float:

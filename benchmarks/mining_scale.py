@@ -8,19 +8,16 @@ through the logarithms: ``seconds = c·N^e``.
 """
 
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common import Target, arguments, finish, peak, timed
+from common import Target, alone, arguments, finish, peak, timed
 from earsight.selection.agreement import mine
 from earsight.selection.certified import CertifiedIndex
 from earsight.training.spans import wait_for
@@ -115,13 +112,6 @@ def once(way: str, size: int, threads: int) -> dict[str, float]:
     return WAYS[way](size)
 
 
-def alone(way: str, size: int, threads: int) -> dict[str, float]:
-    """The same in a process of its own, where glibc gives back what is freed."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(once, way, size, threads).result()
-
-
 def main() -> int:
     args = arguments(__doc__ or "", {"threads": "threads (2)"})
     threads, sizes = int(args.threads or 2), QUICK if args.quick else SIZES
@@ -134,7 +124,7 @@ def main() -> int:
     raw["table"] = [head]
     for size in sizes:
         for way in ways:
-            raw["ways"][way][size] = alone(way, size, threads)
+            raw["ways"][way][size] = alone(once, way, size, threads)
         now = [raw["ways"][way][size] for way in ways]
         cells = [f"{one['seconds']:.3g}" for one in now]
         cells += [f"{one['bytes'] / 2**20:.0f}" for one in now]

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from earsight.studies.tables import markdown
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "benchmarks.md"
 RESULTS = FOLDER.parent / "benchmarks" / "results"
@@ -38,16 +40,15 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
         wanted = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
         met = "yes" if target["met"] else "**no**"
         lines.append(f"| {target['name']} | {target['measured']:.3g}{unit} | {wanted} | {met} |")
-    return [*lines, "", *table(report.get("table", []))]
+    note = [f"{report['note']}\n"] if "note" in report else []
+    return [*lines, "", *note, *table(report.get("table", []))]
 
 
 def table(rows: list[list[str]]) -> list[str]:
     """Figures without a target: a head, then a line each; nothing where there are none."""
     if not rows:
         return []
-    head, *lines = rows
-    rule = ["---"] * len(head)
-    return [*(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines)), ""]
+    return [markdown(rows), ""]
 
 
 def page() -> str:

@@ -10,6 +10,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from earsight.studies.tables import markdown
+
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "scale.md"
 FIGURE = FOLDER / "figures" / "scale.svg"
@@ -54,8 +56,7 @@ def duration(seconds: float) -> str:
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
-    rule = ["---"] * len(head)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)) + "\n"
+    return markdown([head, *rows]) + "\n"
 
 
 def bank_bytes(rows: float, width: int) -> float:

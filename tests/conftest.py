@@ -4,6 +4,8 @@ import io
 import json
 import math
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -65,6 +67,34 @@ def finished(corpus, tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
     config = api.configure("tiny", settings=[*SMALL, f"data.corpus={corpus}"])
     api.pretrain(config, run, quiet=True)
+    return run
+
+
+@pytest.fixture(scope="session")
+def ran_by_ranks(tmp_path_factory):
+    """What each of several processes of a script saved; it is given a folder and its number."""
+
+    def run(script, count):
+        folder = tmp_path_factory.mktemp("ranks")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, str(script), str(folder), str(number)],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(count)
+        ]
+        try:
+            errors = [process.communicate(timeout=120)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        assert [process.returncode for process in processes] == [0] * count, errors
+        return [torch.load(folder / f"{number}.pt") for number in range(count)]
+
     return run
 
 

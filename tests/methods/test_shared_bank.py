@@ -1,8 +1,6 @@
 """A bank whose rows ranks share: four processes, then two, then one, equal to one that is not."""
 
 import itertools
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,27 +17,9 @@ SEVERAL = [ranks for ranks in PHASES if ranks > 1]
 
 
 @pytest.fixture(scope="module")
-def everyone(tmp_path_factory):
+def everyone(ran_by_ranks):
     """What each process found, by number of ranks and case."""
-    folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), str(number)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(max(PHASES))
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * max(PHASES), errors
-    return [torch.load(folder / f"{number}.pt") for number in range(max(PHASES))]
+    return ran_by_ranks(SCRIPT, max(PHASES))
 
 
 def same(a, b):

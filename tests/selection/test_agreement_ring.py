@@ -1,7 +1,5 @@
 """Mining by ranks that share the banks: equal, bit for bit, to mining in one process."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,27 +21,9 @@ from ring import CASES, RANKS
 
 
 @pytest.fixture(scope="module")
-def everyone(tmp_path_factory):
+def everyone(ran_by_ranks):
     """What each of four processes found, by number of ranks and case."""
-    folder = tmp_path_factory.mktemp("ring")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, ring.__file__, str(folder), str(number)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(max(RANKS))
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * max(RANKS), errors
-    return [torch.load(folder / f"{number}.pt") for number in range(max(RANKS))]
+    return ran_by_ranks(ring.__file__, max(RANKS))
 
 
 @pytest.mark.parametrize("ranks", RANKS)

@@ -5,11 +5,12 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earsight.corpus.manifest import replacing
-from earsight.corpus.part import Part
+from earsight.corpus.part import Part, check_parts
 
 _SCHEMA = 1
 _NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
@@ -61,6 +62,25 @@ def marks(folder: Path) -> list[Marked]:
             raise ValueError(f"{path}: is damaged; make part {part} again") from error
         found.append(Marked(part=part, corpus=corpus, left_out=left_out))
     return found
+
+
+def all_marks(places: Sequence[Path], command: str) -> tuple[list[Marked], int]:
+    """The parts that have been made in several folders, and how many there are, none missing.
+
+    Args:
+        places: the folders.
+        command: that makes them, for the message.
+
+    Raises:
+        ValueError: there are none, some are missing, or a mark is damaged.
+    """
+    found = [one for place in places for one in marks(place)]
+    if not found:
+        raise ValueError(
+            f"{places[0]}: holds no part that was made to its end; run `earsight {command}` with "
+            "--shard first"
+        )
+    return found, check_parts([one.part for one in found], command)
 
 
 def bring(source: Path, target: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earsight.corpus.marks import bring, marks
-from earsight.corpus.part import check_parts
+from earsight.corpus.marks import all_marks, bring
 from earsight.search.count import count
 from earsight.search.index import CORPUS, About, begin, check_folder, part_path, read_about, tidy
 from earsight.search.report import IndexReport
@@ -34,13 +33,7 @@ def merge_indexes(places: Sequence[Path], output: Path) -> IndexReport:
     """
     began = time.monotonic()
     about = _about(places)
-    found = [one for place in places for one in marks(place)]
-    if not found:
-        raise ValueError(
-            f"{places[0]}: holds no part that was made to its end; run `earsight embed` with "
-            "--shard first"
-        )
-    of = check_parts([one.part for one in found], "embed")
+    found, of = all_marks(places, "embed")
     where = [_where(places, number, of) for number in range(about.parts)]
     check_folder(output)
     begin(output, about)

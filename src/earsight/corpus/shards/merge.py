@@ -11,8 +11,7 @@ from typing import Any
 
 from earsight.corpus.keys import key_text
 from earsight.corpus.manifest import read
-from earsight.corpus.marks import Marked, bring, marks
-from earsight.corpus.part import check_parts
+from earsight.corpus.marks import Marked, all_marks, bring
 from earsight.corpus.shards.folder import begin
 from earsight.corpus.shards.plan import SHARDS, make_plan
 from earsight.corpus.shards.prepare import finish, report_of
@@ -40,13 +39,7 @@ def merge_shards(
     """
     began = time.monotonic()
     about = _about(places)
-    found = [one for place in places for one in marks(place)]
-    if not found:
-        raise ValueError(
-            f"{places[0]}: holds no part that was made to its end; run `earsight prepare` with "
-            "--shard first"
-        )
-    of = check_parts([one.part for one in found], "prepare")
+    found, of = all_marks(places, "prepare")
     source = read(_corpus(found) if corpus is None else corpus)
     coding, seconds = Coding(**about["coding"]), float(about["shard_seconds"])
     plan = make_plan(source, coding, seconds)
