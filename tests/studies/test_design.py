@@ -75,6 +75,58 @@ def test_every_fault_is_named_at_once():
         assert fault in text, fault
 
 
+SOME = SOUND | {
+    "arms": {"one": {}, "other": {}, "third": {"more": ["train.epochs=1"]}},
+    "stages": SOUND["stages"]
+    | {
+        "more": {"do": "continue", "of": "train", "arms": ["other", "third"]},
+        "late": {"do": "evaluate", "of": "more", "task": "probe", "arms": ["other", "third"]},
+    },
+    "report": [
+        *SOUND["report"],
+        {"name": "late", "stage": "late", "row": "probe/audio/x/accuracy"},
+    ],
+    "claims": [
+        {"says": "more late", "report": "late", "more": ["third", "other"]},
+        {"says": "more than one", "report": "late", "more": ["third", "one"], "than": "always"},
+    ],
+}
+
+
+def test_stages_may_belong_to_some_arms(tmp_path):
+    plan = plan_study(parse_design(SOME), tmp_path / "corpus.parquet", "digest", seeds=2)
+    late = {(arm, seed) for arm, seed, stage in plan.jobs if stage == "late"}
+    assert late == {(arm, seed) for arm in ("other", "third") for seed in (1, 2)}
+    assert {arm for arm, _, stage in plan.jobs if stage == "probe"} == {"one", "other", "third"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"arms": SOME["arms"] | {"one": {"more": []}}}, "arms.one.more: has no effect"),
+        (
+            {"stages": SOME["stages"] | {"late": SOME["stages"]["late"] | {"arms": ["one"]}}},
+            "stages.late.arms: 'one' does not do 'more', which it builds on",
+        ),
+        (
+            {"stages": SOME["stages"] | {"more": SOME["stages"]["more"] | {"arms": ["ather"]}}},
+            "stages.more.arms: 'ather' is no arm",
+        ),
+        (
+            {"claims": [{"says": "so", "report": "late", "more": ["third", "one"]}]},
+            "claim 'so': 'one' has no 'late'",
+        ),
+        (
+            {"report": [SOME["report"][2] | {"untrained": ["one"]}], "claims": []},
+            "report 'late': 'one' is no arm",
+        ),
+    ],
+)
+def test_figures_of_arms_that_do_not_have_them_are_refused(change, fault):
+    with pytest.raises(ConfigError, match=fault):
+        parse_design(SOME | change)
+
+
 def test_unknown_studies_and_entries_are_named():
     with pytest.raises(ConfigError, match="did you mean 'variants'"):
         read_design("variant")

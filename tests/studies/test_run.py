@@ -276,6 +276,21 @@ def test_a_claim_may_allow_for_falling_short(plan, tmp_path):
     assert finding.verdict == "holds"
 
 
+def test_figures_belong_to_the_arms_that_have_them(tmp_path):
+    stages = DESIGN["stages"]
+    some = {name: stages[name] | {"arms": ["many"]} for name in ("more", "probe")}
+    changed = {"stages": stages | some, "claims": [DESIGN["claims"][2]]}
+    few = plan_study(parse_design(DESIGN | changed), tmp_path / "c", "digest", seeds=2)
+    summary = summarise(few, do_study(few, tmp_path, Pretend()), "digest")
+    assert {(f.report, f.arm) for f in summary.figures} == {
+        ("shape", "many"),
+        *((name, arm) for name in ("rank", "spread") for arm in ("few", "many")),
+    }
+    _, shape, *_ = figure_table(summary)
+    assert shape[:2] == ("shape", "–")
+    assert shape[2].startswith("602.5 ") and shape[3] == "10.0"
+
+
 @pytest.mark.parametrize("row", ["probe/audio/*/accuracy", "probe/*/accuracy"])
 def test_a_mean_of_nothing_is_named(plan, tmp_path, row):
     report = {"name": "mean", "stage": "probe", "row": row}

@@ -20,7 +20,7 @@ class Study:
     """
 
     name: Positional[str]
-    """variants, negatives, shuffled, fine-tuning, or a YAML file of your own."""
+    """variants, negatives, shuffled, labels, or a YAML file of your own."""
     corpus: Path
     """The manifest of a labelled corpus."""
     output: Annotated[Path, arg(aliases=["-o"])] = Path("studies")

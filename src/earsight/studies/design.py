@@ -44,6 +44,7 @@ class Stage:
         settings: settings of the stage, ``section.name=value``.
         options: of fine-tuning: ``modality``, ``label``, ``share``, ``scratch``; of ``knn``,
             ``probe`` and ``svm``: ``modality``.
+        arms: that do it; all if none is named.
     """
 
     do: Literal["pretrain", "continue", "evaluate"]
@@ -53,6 +54,7 @@ class Stage:
     ] = ""
     settings: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+    arms: tuple[str, ...] = ()
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
@@ -127,6 +129,14 @@ class Claim:
         """The arms that it speaks of."""
         return self.more or self.same or ((self.chance,) if self.chance else ())
 
+    def figures(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Names of the figures that it needs, each with the arms of which."""
+        yield self.report, self.arms[:1] if self.than else self.arms
+        if self.beyond:
+            yield self.beyond, self.arms
+        if self.than:
+            yield self.than, self.arms[1:]
+
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         if sum(x is not None for x in (self.more, self.same, self.chance)) != 1:
@@ -172,18 +182,43 @@ class Design:
     report: tuple[Report, ...]
     claims: tuple[Claim, ...] = ()
 
+    def of_stage(self, name: str) -> list[str]:
+        """The arms that do a stage."""
+        named = self.stages[name].arms
+        return [arm for arm in self.arms if not named or arm in named]
+
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
+        yield from self._stage_faults()
+        yield from self._arm_faults()
+        yield from self._report_faults()
+        yield from self._claim_faults()
+        if self.seeds < 1:
+            yield "seeds: must be at least 1"
+
+    def _stage_faults(self) -> Iterator[str]:
         seen: list[str] = []
         for name, stage in self.stages.items():
             yield from (f"stages.{name}.{fault}" for fault in stage.faults())
+            unknown = [arm for arm in stage.arms if arm not in self.arms]
+            yield from (f"stages.{name}.arms: {arm!r} is no arm" for arm in unknown)
             if stage.of and stage.of not in seen:
                 yield f"stages.{name}.of: no stage {stage.of!r} comes before it"
+            elif stage.of:
+                lacking = set(self.of_stage(name)) - set(self.of_stage(stage.of))
+                yield from (
+                    f"stages.{name}.arms: {arm!r} does not do {stage.of!r}, which it builds on"
+                    for arm in sorted(lacking)
+                )
             seen.append(name)
+
+    def _arm_faults(self) -> Iterator[str]:
         for arm, changes in self.arms.items():
             for name, given in changes.items():
                 if name not in self.stages:
                     yield f"arms.{arm}.{name}: is no stage"
+                elif arm not in self.of_stage(name):
+                    yield f"arms.{arm}.{name}: has no effect, for the stage's arms leave it out"
                 elif self.stages[name].task != "finetune":
                     plain = [text for text in given if "." not in text.partition("=")[0]]
                     allowed = self.stages[name].do != "evaluate" and {
@@ -194,20 +229,30 @@ class Design:
                     }
                     wrong = [t for t in plain if not allowed or t.partition("=")[0] not in allowed]
                     yield from (f"arms.{arm}.{name}: {t!r} is no setting" for t in wrong)
-        names = {report.name for report in self.report}
+
+    def _report_faults(self) -> Iterator[str]:
         for report in self.report:
+            known = list(self.arms)
             if report.stage not in self.stages or self.stages[report.stage].do != "evaluate":
                 yield f"report {report.name!r}: {report.stage!r} is no stage that evaluates"
-            yield from (f"report {report.name!r}: {fault}" for fault in report.faults(self.arms))
+            else:
+                known = self.of_stage(report.stage)
+            yield from (f"report {report.name!r}: {fault}" for fault in report.faults(known))
+
+    def _claim_faults(self) -> Iterator[str]:
+        stages = {report.name: report.stage for report in self.report}
         for claim in self.claims:
-            yield from (f"claim {claim.says!r}: {fault}" for fault in claim.faults())
+            about = f"claim {claim.says!r}"
+            yield from (f"{about}: {fault}" for fault in claim.faults())
             for name in filter(None, (claim.report, claim.beyond, claim.than)):
-                if name not in names:
-                    yield f"claim {claim.says!r}: reports {name!r}, which is not reported"
+                if name not in stages:
+                    yield f"{about}: reports {name!r}, which is not reported"
             missing = [arm for arm in claim.arms if arm not in self.arms]
-            yield from (f"claim {claim.says!r}: {arm!r} is no arm" for arm in missing)
-        if self.seeds < 1:
-            yield "seeds: must be at least 1"
+            yield from (f"{about}: {arm!r} is no arm" for arm in missing)
+            for name, arms in claim.figures():
+                if stages.get(name) in self.stages:
+                    lacking = set(arms) - set(self.of_stage(stages[name])) - set(missing)
+                    yield from (f"{about}: {arm!r} has no {name!r}" for arm in sorted(lacking))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,8 @@ def plan_study(
     for seed in chosen:
         for arm, changes in design.arms.items():
             for name, stage in design.stages.items():
+                if arm not in design.of_stage(name):
+                    continue
                 after = jobs[arm, seed, stage.of] if stage.of else None
                 if stage.do == "evaluate" and after is not None:
                     stage = about_label(varied(stage, changes.get(name, ())), design.labels)

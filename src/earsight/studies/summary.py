@@ -87,7 +87,7 @@ class Summary:
         seeds: of the runs.
         arms: their names.
         stages: key of each stage by ``arm/seed/stage``.
-        figures: of every report and arm.
+        figures: of every report, and every arm that has it.
         findings: of every claim.
     """
 
@@ -109,7 +109,9 @@ def summarise(plan: Plan, outcomes: Mapping[str, Outcome], corpus: str) -> Summa
     """
     design = plan.design
     figures = [
-        _figure(plan, outcomes, report, arm) for report in reports(design) for arm in design.arms
+        _figure(plan, outcomes, report, arm)
+        for report in reports(design)
+        for arm in design.of_stage(report.stage)
     ]
     return Summary(
         name=design.name,

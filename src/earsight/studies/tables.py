@@ -13,13 +13,14 @@ def figure_table(summary: Summary) -> Table:
     lines = [head]
     for report in dict.fromkeys(figure.report for figure in summary.figures):
         found = {f.arm: f for f in summary.figures if f.report == report}
-        guesses = [_guess(found[arm]) for arm in summary.arms]
-        alike = len(set(guesses)) == 1
-        cells = (cell(found[arm]) for arm in summary.arms)
-        lines.append((report, *cells, guesses[0] if alike else "below"))
-        if not alike:
+        guesses = {arm: _guess(figure) for arm, figure in found.items()}
+        guess, *others = dict.fromkeys(guesses.values())
+        cells = [cell(found[arm]) if arm in found else "–" for arm in summary.arms]
+        lines.append((report, *cells, "below" if others else guess))
+        if others:
             # Arms that tell other things apart have other chances.
-            lines.append((f"{report}, by guessing", *guesses, "–"))
+            by_arm = [guesses.get(arm, "–") for arm in summary.arms]
+            lines.append((f"{report}, by guessing", *by_arm, "–"))
     return lines
 
 
