@@ -1,6 +1,10 @@
-"""Write docs/results.md and its figures from the studies' JSON files in ``studies``."""
+"""Write docs/results.md and its figures from the studies' JSON files in ``studies``.
+
+The page begins with all claims by their verdicts; then comes a section for each study.
+"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +28,86 @@ significant at 5 % after Holm's correction over all claims of its study, *does n
 opposite is, and is *undecided* otherwise; *detectable* is the smallest true effect that so many
 seeds would find four times in five. [How to run a study](studies.md).
 """
+CORPORA = """## Again, on your machine
+
+Studies of clips are done on [av-digits](av-digits.md), those of pairs of pictures on
+[Omniglot](omniglot.md):
+
+```
+earsight corpus av-digits --recordings free-spoken-digit-dataset -o av-digits
+earsight scan av-digits --labels av-digits/labels.csv --group-by image -o corpus.parquet
+earsight corpus omniglot --images images.zip -o omniglot
+```
+
+The command of each study stands in its section. Stages that are kept in `studies/stages` are not
+done again; give another folder (`-o`) to do all anew. Settings were chosen on splits of the
+training clips, with other seeds, and are the same for all methods of a kind.
+"""
 NOTHING = "No study has been run yet.\n"
+VERDICTS = {
+    "holds": "What holds",
+    "does not": "What does not: the opposite was found",
+    "undecided": "What is undecided: so many seeds show neither",
+}
 
 
-def section(summary: Summary) -> list[str]:
+def overview(found: Sequence[Summary]) -> list[str]:
+    """All claims by verdict, and where the reason was looked for."""
+    parts = []
+    for verdict, title in VERDICTS.items():
+        lines = [line for summary in found for line in claims(summary, verdict, found)]
+        if lines:
+            head = ("claim", "difference", "study", *(() if verdict == "holds" else ("why?",)))
+            parts += [f"## {title}\n", markdown([head, *lines]) + "\n"]
+    return parts
+
+
+def claims(summary: Summary, verdict: str, found: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """A line for each claim of a study that was judged so."""
+    difference = {line[0]: line[1] for line in finding_table(summary)}
+    why = () if verdict == "holds" else (", ".join(map(link, reasons(summary.name, found))) or "–",)
+    return [
+        (finding.says, difference[finding.says], link(summary.name), *why)
+        for finding in summary.findings
+        if finding.verdict == verdict
+    ]
+
+
+def reasons(study: str, found: Sequence[Summary]) -> list[str]:
+    """Studies that looked for the reason of what one found."""
+    return [one.name for one in found if study in read_design(one.name).explains]
+
+
+def link(study: str) -> str:
+    """To its section."""
+    return f"[{study}](#{study})"
+
+
+def tests(summary: Summary) -> list[str]:
+    """How claims were judged, each way once."""
+    by_test: dict[str, list[str]] = {}
+    for finding in summary.findings:
+        by_test.setdefault(finding.test, []).append(finding.says)
+    if len(by_test) == 1:
+        return [f"Test: {test}." for test in by_test]
+    return [f"- {'; '.join(says)}: {test}." for test, says in by_test.items()]
+
+
+def section(summary: Summary, found: Sequence[Summary]) -> list[str]:
     """A study: what it asks, its figures, its claims, and what it took."""
+    design = read_design(summary.name)
+    looked = [f"Looks for the reason of {link(name)}." for name in design.explains]
+    looked += [f"The reason is looked for in {link(n)}." for n in reasons(summary.name, found)]
     return [
         f"## {summary.name}\n",
         f"{summary.about.strip()}\n",
+        *(f"{line}\n" for line in looked),
         f"```\nearsight study {summary.name} --corpus {corpus_of(summary.name)} "
         f"--seeds {len(summary.seeds)}\n```\n",
         markdown(figure_table(summary)) + "\n",
         f"![{summary.name}](figures/{summary.name}.svg)\n",
         markdown(finding_table(summary)) + "\n",
-        *(f"- {finding.says}: {finding.test}." for finding in summary.findings),
+        *tests(summary),
         "",
         took(summary) + "\n",
     ]
@@ -49,36 +119,50 @@ def corpus_of(study: str) -> str:
 
 
 def took(summary: Summary) -> str:
-    """Hardware and hours of a study's stages."""
-    keys = sorted(set(summary.stages.values()))
-    paths = [STUDIES / "stages" / f"{key}.json" for key in keys]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
-    hours = sum(stage["seconds"] for stage in found) / 3600
-    machines = sorted({described(stage["machine"]) for stage in found})
+    """Seeds, corpus, hardware and hours of a study."""
     seeds = ", ".join(map(str, summary.seeds))
-    return (
-        f"Seeds {seeds}; corpus `{summary.corpus}`; {len(found)} stages, {hours:.1f} hours on "
-        f"{'; '.join(machines)}."
-    )
+    return f"Seeds {seeds}; corpus `{summary.corpus}`; {work(summary)}."
+
+
+def work(*found: Summary) -> str:
+    """Hardware and hours of the stages of studies, each stage once."""
+    keys = sorted({key for summary in found for key in summary.stages.values()})
+    paths = [STUDIES / "stages" / f"{key}.json" for key in keys]
+    stages = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    hours = sum(stage["seconds"] for stage in stages) / 3600
+    machines = sorted({described(stage["machine"]) for stage in stages})
+    return f"{len(stages)} stages, {hours:.1f} hours on {' and '.join(machines)}"
 
 
 def described(machine: dict[str, Any]) -> str:
     """A machine in a few words."""
     gpu = f", {machine['gpu']}" if "gpu" in machine else ""
-    return f"{machine['processor']}, {machine['cores']} cores{gpu}"
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    return f"{machine['processor']}, {cores}{gpu}"
 
 
 def summaries() -> list[Summary]:
-    """Every study that has been done, by name."""
-    return [read_summary(path) for path in sorted(STUDIES.glob("*.json"))]
+    """Every study that has been done, by name; the headline first."""
+    paths = sorted(STUDIES.glob("*.json"), key=lambda path: (path.stem != "headline", path.stem))
+    return [read_summary(path) for path in paths]
 
 
 def page() -> str:
     """The whole page."""
     found = summaries()
-    parts = [INTRODUCTION, *([] if found else [NOTHING])]
+    if not found:
+        return "\n".join([INTRODUCTION, NOTHING])
+    seeds = sorted({len(summary.seeds) for summary in found})
+    claimed = sum(len(summary.findings) for summary in found)
+    parts = [
+        INTRODUCTION,
+        f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
+        f"{work(*found)}, two at a time.\n",
+        *overview(found),
+        CORPORA,
+    ]
     for summary in found:
-        parts += section(summary)
+        parts += section(summary, found)
     return "\n".join(parts)
 
 

@@ -31,6 +31,7 @@ def test_studies_of_the_package_are_sound(name, tmp_path):
     assert design.name == name
     plan = plan_study(design, tmp_path / "corpus.parquet", "digest", seeds=1)
     assert {arm for arm, _, _ in plan.jobs} == set(design.arms)
+    assert set(design.explains) <= set(names()) - {name}
 
 
 def test_labels_stand_in_names_and_rows():

@@ -159,6 +159,7 @@ class Design:
     Attributes:
         name: of the study.
         about: what it asks, in a sentence or two.
+        explains: studies whose findings it looks into, for the most likely reason.
         preset: settings that all arms share.
         settings: changes to them.
         labels: label columns that ``{label}`` stands for.
@@ -173,6 +174,7 @@ class Design:
     name: str
     about: str
     preset: str
+    explains: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     first_seed: int
