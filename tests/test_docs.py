@@ -88,8 +88,7 @@ def test_commands_of_a_page(page, place, characters, tmp_path):
     shutil.copytree(place, here)
     (here / "home").mkdir()
     (here / "home" / "videos").symlink_to(here / "videos")
-    paths = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "HOME": str(here / "home"), "PYTHONPATH": paths}
+    environment = {**os.environ, "HOME": str(here / "home")}
     needs_run = page.name == "run-folder.md"
     needs_corpus = page.name == "add-a-method.md" or needs_run
     if page.name == "omniglot.md":

@@ -140,8 +140,21 @@ def test_stages_of_an_arm_go_by_the_text_of_its_plugin(plugin, corpus):
     assert moved == {("first", "train"), ("first", "retrieve")}
 
 
-def test_a_plugin_that_is_not_there_is_named():
-    (fault,) = import_plugins(["no_such_module"])
-    assert fault.startswith("plugins: cannot import 'no_such_module'")
+def test_plugins_of_the_current_folder_are_found(tmp_path, monkeypatch):
+    (tmp_path / "lying_here.py").write_text("FOUND = True\n")
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    monkeypatch.chdir(tmp_path)
+    assert import_plugins(["lying_here"]) == []
+    assert sys.modules.pop("lying_here").FOUND
+    assert sys.path[-1] == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "", ".no_such_module", "no_such_module.py"])
+def test_a_plugin_that_is_not_there_is_named(name):
+    (fault,) = import_plugins([name])
+    assert fault.startswith(f"plugins: cannot import {name!r}")
+
+
+def test_settings_name_plugins_that_are_not_there():
     with pytest.raises(ConfigError, match="no_such_module"):
         api.configure("tiny", settings=["plugins=[no_such_module]"])

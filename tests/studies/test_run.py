@@ -288,7 +288,8 @@ def test_figures_belong_to_the_arms_that_have_them(tmp_path):
     }
     _, shape, *_ = figure_table(summary)
     assert shape[:2] == ("shape", "–")
-    assert shape[2].startswith("602.5 ") and shape[3] == "10.0"
+    assert shape[2].startswith("602.5 ")
+    assert shape[3] == "10.0"
 
 
 @pytest.mark.parametrize("row", ["probe/audio/*/accuracy", "probe/*/accuracy"])

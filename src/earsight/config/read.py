@@ -2,7 +2,8 @@
 
 import dataclasses
 import difflib
-import importlib
+import importlib.util
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,28 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def import_plugins(names: Iterable[Any]) -> list[str]:
-    """Import modules that register methods, encoders or rules; those that cannot be, as faults."""
+    """Import modules that register methods, encoders or rules; those that cannot be, as faults.
+
+    They are looked for on Python's path, then in the current folder, which joins the path where it
+    has one: processes that decode find it there too.
+    """
     faults = []
     for name in names:
         try:
-            importlib.import_module(str(name))
+            _import_plugin(str(name))
         except ImportError as error:
             faults.append(f"plugins: cannot import {name!r}: {error}")
     return faults
+
+
+def _import_plugin(name: str) -> None:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ImportError("this is no name of a module")
+    here, first = Path.cwd(), name.partition(".")[0]
+    known = first in sys.modules or importlib.util.find_spec(first) is not None
+    if not known and ((here / f"{first}.py").is_file() or (here / first).is_dir()):
+        sys.path.append(str(here))
+    importlib.import_module(name)
 
 
 def _parse_part(key: str, value: Any, faults: list[str]) -> Any:

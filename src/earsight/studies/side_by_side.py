@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Protocol
 
 from earsight.errors import RunError, StoppedError
@@ -127,6 +128,7 @@ def _stop(running: dict[Connection, _Running]) -> None:
 def _do(pipe: Connection, work: Work, job: Job) -> None:
     """What a process does: one job. Ctrl-C goes to the study alone, which decides who stops."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     os.setpgid(0, 0)
     try:
         work(job, watch=pipe.send)
@@ -139,3 +141,8 @@ def _do(pipe: Connection, work: Work, job: Job) -> None:
         pipe.send(_Failed(reason=str(error), mistake=isinstance(error, ValueError)))
     else:
         pipe.send(None)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End by an exception, so that an evaluation's loaders end with it."""
+    raise StoppedError(number, "stopped with the study")
