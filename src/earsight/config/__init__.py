@@ -5,6 +5,10 @@ choice (the method, the encoders) are registered under a name, so that a new one
 settings: ``method: {name: avid, negatives: 1024}``.
 """
 
+from earsight.config.data import DataConfig
+from earsight.config.evaluation import EvaluationConfig
+from earsight.config.inputs import AudioConfig, PicturesConfig, VideoConfig
+from earsight.config.learning import HeadConfig, OptimizerConfig, TrainConfig
 from earsight.config.read import (
     SCHEMA,
     Tree,
@@ -26,18 +30,7 @@ from earsight.config.registry import (
     Registry,
     section,
 )
-from earsight.config.sections import (
-    AudioConfig,
-    DataConfig,
-    EvaluationConfig,
-    HeadConfig,
-    LogConfig,
-    OptimizerConfig,
-    PicturesConfig,
-    RunConfig,
-    TrainConfig,
-    VideoConfig,
-)
+from earsight.config.run import LogConfig, RunConfig
 
 __all__ = [
     "AUDIO_ENCODERS",

@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from earsight.config.registry import CHOICES, ConfigError
-from earsight.config.sections import RunConfig
+from earsight.config.run import RunConfig
 
 SCHEMA = 1
 """Version of the configuration file."""
