@@ -141,7 +141,7 @@ def main() -> int:
         place = Path(folder)
         one = corpus_of(place, 1)
         for name, settings in SIZES.items():
-            corpus = corpus_of(place, 48 if options.quick else FILES[name])
+            corpus = corpus_of(place, 12 if options.quick else FILES[name])
             config = api.configure("tiny", settings=[f"data.corpus={corpus}", *settings])
             run = make_run(place / name.replace(" ", "-"), config)
             rounds = measure(run, corpus, one, place, 1 if options.quick else ROUNDS)

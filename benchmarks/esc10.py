@@ -57,6 +57,15 @@ def trained(run: Path, preset: str, settings: list[str]) -> Path:
     return run
 
 
+def some(media: Path, place: Path) -> Path:
+    """A folder with every fifth recording of each class."""
+    for folder in sorted(one for one in media.iterdir() if one.is_dir()):
+        (place / folder.name).mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.iterdir())[::5]:
+            (place / folder.name / path.name).symlink_to(path.resolve())
+    return place
+
+
 def published(place: Path) -> Path:
     """A run imported from a checkpoint in the published layout, of random weights."""
     run = place / "published"
@@ -118,9 +127,10 @@ def main() -> int:
         place = Path(options.runs or temporary).resolve()
         place.mkdir(parents=True, exist_ok=True)
         esc10 = place / "esc10.parquet"
-        api.scan([], esc10, layout="esc-10", root=media)
+        root = some(media, place / "esc-10") if options.quick else media
+        api.scan([], esc10, layout="esc-10", root=root)
         corpus = av_digits(place, FEW if options.quick else 1)
-        folds, clips = (FOLDS[:2], 2) if options.quick else (FOLDS, 10)
+        folds, clips = (FOLDS[:1], 1) if options.quick else (FOLDS, 10)
         run = pretrained(place, corpus, options.quick)
         learned: list[Evaluation] = []
 

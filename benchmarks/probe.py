@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Target, arguments, av_digits, finish
+from common import FEW, Target, arguments, av_digits, finish
 from earsight import api
 from earsight.training.devices import cores
 
@@ -59,9 +59,9 @@ NETWORKS = {
 }
 
 
-def trained(networks: Networks, folder: Path) -> Path:
-    """A run of a few steps on the digits."""
-    corpus = av_digits(folder, networks.nth)
+def trained(networks: Networks, folder: Path, nth: int) -> Path:
+    """A run of a few steps on every ``nth`` clip of the digits."""
+    corpus = av_digits(folder, nth)
     settings = [f"data.corpus={corpus}", f"data.workers={cores()}", "evaluation.tasks=[geometry]"]
     config = api.configure(networks.preset, settings=[*settings, *networks.training])
     api.pretrain(config, folder / "run", quiet=True)
@@ -84,7 +84,7 @@ def measure(networks: Networks, quick: bool) -> dict[str, Any]:
     samples = 200 if quick else 2000
     settings = [f"evaluation.probe_samples={samples}", *networks.probing]
     with tempfile.TemporaryDirectory() as folder:
-        run = trained(networks, Path(folder))
+        run = trained(networks, Path(folder), FEW if quick else networks.nth)
         for _ in range(1 if quick else networks.rounds):
             for side, blocks in SIDES.items():
                 seconds, rows[side] = probed(run, blocks, settings)
