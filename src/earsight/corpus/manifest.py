@@ -4,16 +4,11 @@ Columns that belong to a file repeat on each of its instances; Parquet stores th
 manifest of prepared shards has ``MEMBER_FIELDS`` besides: where each instance lies in them.
 """
 
-import errno
 import json
-import os
-import re
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earsight.corpus.discover import absolute_path
-from earsight.corpus.keys import key_of, key_text
 from earsight.corpus.part import Part
+from earsight.corpus.replacing import replacing
 from earsight.corpus.status import UNREADABLE, Content, content_of
-from earsight.errors import FullDiskError
 from earsight.media.members import Member, address, is_remote, remote
 from earsight.media.types import Coding, Limits
 
@@ -98,8 +92,6 @@ HERE = "."
 
 _METADATA = b"earsight"
 _ROW_GROUP = 131072
-_BESIDE = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{8}\.tmp")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,57 +220,12 @@ def write(corpus: Corpus, path: Path) -> None:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside ``path``, which it replaces, synced, once it is whole.
-
-    Raises:
-        FullDiskError: the disk is full; what was at ``path`` is untouched.
-        OSError: the folder is closed; likewise.
-    """
-    # Not the name itself, which may be as long as names can be; jobs on different machines that
-    # write the same file may have one process number.
-    beside = path.with_name(f".{key_text(key_of(path.name))}-{secrets.token_hex(4)}.tmp")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise FullDiskError(
-            f"{path}: could not be written ({(error.strerror or 'the disk is full').lower()}); "
-            "what was whole before is kept, and nothing half-written: make room on the disk and "
-            "give the same command again"
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def is_beside(name: str) -> bool:
-    """Whether a file's name is one that :func:`replacing` writes to."""
-    return _BESIDE.fullmatch(name) is not None
-
-
 def _member(path: str, offset: int | None, length: int, checksum: int) -> str:
     """The name of a member; a plain path, where nothing lies, of what could not be prepared."""
     if offset is None:
         return path
     archive, _, name = path.rpartition("/")
     return Member(archive=archive, name=name, offset=offset, length=length, checksum=checksum).text
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere folders cannot be opened, and renames are durable
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def place_of(corpus: str | Path) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from earsight.corpus.manifest import replacing
 from earsight.corpus.part import Part, check_parts
+from earsight.corpus.replacing import replacing
 
 _SCHEMA = 1
 _NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")

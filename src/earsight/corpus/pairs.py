@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earsight.corpus.batch import View
-from earsight.corpus.manifest import LABEL_PREFIX, Corpus, replacing
+from earsight.corpus.manifest import LABEL_PREFIX, Corpus
+from earsight.corpus.replacing import replacing
 from earsight.media.types import ClipRequest, Limits
 
 NAME = "pairs.npz"

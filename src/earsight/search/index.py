@@ -21,8 +21,8 @@ from torch import Tensor
 
 from earsight.corpus.batch import Failure
 from earsight.corpus.instances import Instances
-from earsight.corpus.manifest import is_beside, replacing
 from earsight.corpus.marks import is_mark
+from earsight.corpus.replacing import is_beside, replacing
 from earsight.evaluation.feature_file import add_tensors
 from earsight.evaluation.load import Loaded
 from earsight.evaluation.results import write_whole

@@ -13,7 +13,6 @@ from torch import Tensor
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.corpus.clips import TrainingClips
-from earsight.corpus.loader import batch_bytes
 from earsight.training.memory import Held, Memory
 from earsight.training.plan import Plan
 from earsight.training.spans import Span, unwatched
@@ -92,7 +91,7 @@ def estimate(
     return Estimate(
         parameters=sum(p.numel() for p in parts.model.parameters()),
         memory=held.memory(clips.source),
-        batches_mib=batch_bytes(clips) * max(1, workers * config.data.prefetch) / _MIB,
+        batches_mib=_bytes(real) * max(1, workers * config.data.prefetch) / _MIB,
         peak_mib=_peak_mib(device),
         loss=loss,
         compute_seconds=compute,
@@ -100,6 +99,10 @@ def estimate(
         steps=plan.steps,
         hours=plan.steps * per_step / 3600,
     )
+
+
+def _bytes(batch: Batch) -> int:
+    return sum(tensor.nbytes for view in batch.views for tensor in view.values())
 
 
 def _step(

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from earsight.corpus.manifest import is_beside, replacing
 from earsight.corpus.marks import is_mark
+from earsight.corpus.replacing import is_beside, replacing
 from earsight.corpus.shards.plan import SCHEMA, SHARDS, Plan
 from earsight.media.types import Coding
 

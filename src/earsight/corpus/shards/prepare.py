@@ -18,13 +18,13 @@ from earsight.corpus.manifest import (
     SPLIT,
     Corpus,
     read,
-    replacing,
     resolved,
     write,
 )
 from earsight.corpus.marks import Marked, mark
 from earsight.corpus.parallel import Lost, cores, each
 from earsight.corpus.part import Part
+from earsight.corpus.replacing import replacing
 from earsight.corpus.shards.folder import begin, tidy
 from earsight.corpus.shards.plan import Plan, make_plan
 from earsight.corpus.shards.report import Failed, PrepareReport

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from earsight.corpus.keys import key_text
-from earsight.corpus.manifest import replacing
+from earsight.corpus.replacing import replacing
 from earsight.corpus.shards.plan import SCHEMA
 from earsight.media.transcode import Made
 
