@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from earsight import api
+
 SOURCE = Path(__file__).parents[1] / "src" / "earsight"
 ORDER = [
     "media",
@@ -92,3 +94,20 @@ def test_help_starts_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--preset" in done.stdout
+
+
+def test_training_waits_for_no_library_that_it_does_not_use():
+    code = (
+        "import sys; from earsight import api\n"
+        "api.configure('tiny'), api.pretrain, api.scan, api.evaluate\n"
+        "heavy = {'sklearn', 'scipy.stats', 'matplotlib', 'fastapi'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_name_of_the_api_is_found():
+    assert sorted(api.__all__) == sorted(api._MODULES)
+    assert all(hasattr(api, name) for name in api.__all__)
+    assert not hasattr(api, "no_such_name")

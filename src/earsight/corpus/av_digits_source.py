@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from earsight.corpus.discover import Skipped
 
@@ -112,6 +111,8 @@ def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
 
 def handwritten() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Pictures ``(1797, 8, 8)``, ink from 0 to 1, and the digit ``(1797,)`` each shows."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - a second that few commands need
+
     images, digits = load_digits(return_X_y=True)
     ink = (images.reshape(-1, 8, 8) / _INK).astype(np.float32)
     return ink, digits.astype(np.int64)

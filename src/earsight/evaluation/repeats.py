@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from earsight.evaluation.rows import Row, as_metrics
 
@@ -52,7 +52,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n == 1:
         return Estimate(n=1, mean=mean, std=0.0, low=None, high=None)
     std = float(x.std(ddof=1))
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * std / math.sqrt(n)
+    half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * std / math.sqrt(n)
     return Estimate(n=n, mean=mean, std=std, low=mean - half, high=mean + half)
 
 

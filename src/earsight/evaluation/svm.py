@@ -9,18 +9,20 @@ the clips' inner products, which have the same inner products.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from earsight.evaluation.checks import check_features, check_labels, check_width
 from earsight.evaluation.classification import score_classes
 from earsight.evaluation.probe import hold_out_tenth
 from earsight.evaluation.rows import Metric
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC
 
 STRENGTHS = (1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C, for clips whose squared length is about one."""
@@ -131,7 +133,7 @@ def svm(
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    machine: LinearSVC
+    machine: "LinearSVC"
     classes: Int
     converged: bool
 
@@ -161,6 +163,10 @@ def _choose(
 
 
 def _fit(x: Floats, truth: Int, strength: float, seed: int) -> _Fit:
+    # What needs no SVM need not wait for it.
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+    from sklearn.svm import LinearSVC  # noqa: PLC0415
+
     clips = x.shape[1]
     machine = LinearSVC(C=strength, dual="auto", max_iter=_ITERATIONS, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
