@@ -140,6 +140,16 @@ def test_loss_and_gradients_equal_naive_loop(name, chosen):
     assert not any(p.requires_grad for p in method.parameters())
 
 
+@pytest.mark.parametrize("chosen", [{}, {"normalise": False}, {"union": 0.2}])
+def test_scores_keep_their_digits_under_autocast(chosen):
+    method, model = filled("xmoco", temperature=0.05, **chosen)
+    batch = make_batch(3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step = method.loss(model, batch)
+        wanted = naive(method, model, batch)
+    assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["smoco", "xmoco"])
 def test_keys_of_the_batch_enter_before_the_loss(name):
     method, model = filled(name)

@@ -150,7 +150,9 @@ class MomentumContrast(Method):
         losses, every = {}, []
         for query in MODALITIES:
             key = query if self.within else OTHER[query]
-            loss, scores = self._direction(queries[query], key, mine, batch.row)
+            # Half precision ends with the encoders: own key and negatives are scored alike.
+            with torch.autocast(batch.row.device.type, enabled=False):
+                loss, scores = self._direction(queries[query], key, mine, batch.row)
             losses[f"loss_{query}_to_{key}"] = loss
             every.append(scores)
         metrics |= {name: loss.detach() for name, loss in losses.items()}
