@@ -221,6 +221,22 @@ def test_an_empty_pool_leaves_the_dictionary_as_it_was():
     assert torch.equal(before, method.dictionaries["audio"].rows)
 
 
+@pytest.mark.parametrize("source", ["clips", "recent"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_batch_that_is_no_number_changes_nothing_and_is_left_to_the_loop(name, source):
+    method, model = filled(name, pool_source=source)
+    for number in range(3):
+        method.loss(model, make_batch(number))
+    before = {n: x.clone() for n, x in method.state_dict().items()}
+    batch = make_batch(3)
+    batch.views[0]["audio"][0] = torch.nan
+    step = method.loss(model, batch)
+    assert not step.loss.isfinite()
+    assert "candidates" in step.metrics
+    assert all(torch.equal(x, before[n]) for n, x in method.state_dict().items())
+    assert method.loss(model, make_batch(4)).loss.isfinite()
+
+
 def test_key_encoders_follow_when_the_step_is_done():
     method, model = filled("xmoco")
     before = {n: x.clone() for n, x in method.keys.named_parameters()}

@@ -37,6 +37,13 @@ class Seen:
     keys: Mapping[str, Tensor]
     queries: Mapping[str, Queries]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all keys and queries are numbers."""
+        every = [*self.keys.values(), *(one.outputs for one in self.queries.values())]
+        # One wait for the device.
+        return bool(torch.stack([torch.isfinite(x).all() for x in every]).all())
+
 
 class MomentumContrast(Method):
     """Queries are told from a dictionary of keys, which encoders that follow slowly have made.
@@ -222,6 +229,9 @@ class MomentumContrast(Method):
             for name in MODALITIES:
                 self._dictionary(name).enqueue(seen.rows, seen.keys)
             return {}
+        if not seen.finite:
+            # Nor is the loss: the loop makes no update, names these clips and ends the run.
+            return {"candidates": torch.zeros((), device=seen.rows.device)}
         counts = []
         for name in MODALITIES:
             dictionary = self._dictionary(name)
