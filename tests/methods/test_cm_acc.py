@@ -295,7 +295,8 @@ def test_registered():
             10**6,
             {"dictionary": 50, "momentum": 0.999},
         ),
-        (PoolConfig(dictionary=100), 100, 64, 10, {"dictionary": 100, "pool": 38400}),
+        (MomentumConfig(dictionary=100), 100, 64, 10, {"dictionary": 100}),
+        (PoolConfig(dictionary=99), 100, 64, 10, {"dictionary": 99, "pool": 38400}),
     ],
 )
 def test_the_rule_for_small_corpora(settings, rows, batch, steps, wanted):
@@ -312,10 +313,35 @@ def test_what_does_not_fit_the_corpus_is_told_at_once():
     assert second.startswith("method.pool: 31 candidates are fewer than the 32 clips")
 
 
+def test_a_dictionary_of_all_instances_would_never_change():
+    with pytest.raises(ConfigError) as refused:
+        PosteriorConfig(dictionary=SIZE).for_corpus(rows=SIZE, batch=B, steps=10)
+    (fault,) = refused.value.faults
+    assert fault.startswith("method.dictionary: 40 keys are all training instances")
+    method, model = filled("cm-acc", dictionary=SIZE)
+    for dictionary in method.dictionaries.values():
+        dictionary.enqueue(torch.arange(SIZE), {name: torch.randn(SIZE, DIM) for name in OTHER})
+    before = {n: x.clone() for n, x in method.dictionaries.state_dict().items()}
+    for number in range(3):
+        assert method.loss(model, make_batch(number)).metrics["candidates"] == 0
+    assert all(torch.equal(x, before[n]) for n, x in method.dictionaries.state_dict().items())
+
+
+@pytest.mark.parametrize(("union", "fits"), [(0.87, True), (0.88, False)])
+def test_union_leaves_negatives(union, fits):
+    settings = MomentumConfig(dictionary=8, union=union)
+    if fits:
+        assert settings.for_corpus(rows=100, batch=B, steps=10).agreeing == 7
+        return
+    with pytest.raises(ConfigError, match=r"union: 0\.88 of 8 keys leaves a query no negative"):
+        settings.for_corpus(rows=100, batch=B, steps=10)
+
+
 @pytest.mark.parametrize(
     ("settings", "faults"),
     [
         (PosteriorConfig(), []),
+        (MomentumConfig(union=0.1, union_positives=True, union_weight=0.0), ["union_weight"]),
         (
             MomentumConfig(dictionary=0, momentum=1.0, temperature=0.0),
             ["dictionary", "momentum", "temperature"],

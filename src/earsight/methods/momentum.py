@@ -57,6 +57,8 @@ class MomentumConfig:
             yield "union_positives: has no effect without union"
         if self.union_weight != 0.5 and not self.union_positives:
             yield "union_weight: has no effect without union_positives"
+        if self.union_weight <= 0:
+            yield "union_weight: must be above 0"
 
     def for_corpus(self, *, rows: int, batch: int, steps: int) -> Self:
         """These settings with what the rule for small corpora decides.
@@ -88,6 +90,11 @@ class MomentumConfig:
             yield (
                 f"dictionary: {self.size} keys are more than the {rows} training instances; set "
                 f"it to {max(1, rows // 4)} or lower, or to null, or scan more videos"
+            )
+        if self.agreeing >= self.size:
+            yield (
+                f"union: {self.union:g} of {self.size} keys leaves a query no negative; lower it, "
+                "or raise dictionary"
             )
 
     @property
@@ -124,6 +131,12 @@ class PoolConfig(MomentumConfig):
     def corpus_faults(self, *, rows: int, batch: int) -> Iterator[str]:
         """What does not fit a corpus of so many rows and batches of so many clips."""
         yield from MomentumConfig.corpus_faults(self, rows=rows, batch=batch)
+        if self.size == rows:
+            yield (
+                f"dictionary: {self.size} keys are all training instances, so that none is left to "
+                f"be chosen; set it to {max(1, rows // 4)} or lower, or to null, or scan more "
+                "videos"
+            )
         if self.candidates < batch:
             yield (
                 f"pool: {self.candidates} candidates are fewer than the {batch} clips of a batch "
