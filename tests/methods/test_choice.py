@@ -97,6 +97,22 @@ def test_a_rule_may_ask_another_about_fewer_candidates():
     assert set(chosen.tolist()) <= {2, 3, 4, 5}
 
 
+def test_gradients_need_settings_that_say_of_what():
+    choice = Choice(
+        settings=PoolConfig(name="own"),
+        candidates=torch.eye(4),
+        usable=torch.ones(4, dtype=torch.bool),
+        queries=Queries(torch.eye(4)[:2], torch.eye(4)[:2]),
+        seed=0,
+        index=0,
+        name="video",
+    )
+    with pytest.raises(ValueError, match=r"'own' asks for gradients.*PosteriorConfig"):
+        _ = choice.gradients
+    told = replace(choice, settings=PosteriorConfig())
+    assert len(told.gradients) == 4
+
+
 def test_a_plugins_rule_trains_and_is_looked_at(plugin, corpus, small, tmp_path):
     plain = [text for text in small if not text.startswith(("optimizer.", "method."))]
     own = ["plugins=[first_rule]", "method.name=first", "method.dictionary=8", "method.pool=24"]

@@ -60,8 +60,16 @@ class Choice:
 
     @cached_property
     def gradients(self) -> GradientEmbedding:
-        """Gradient embeddings of all candidates (eqs. 4–5), in the form that the settings say."""
-        assert isinstance(self.settings, PosteriorConfig)
+        """Gradient embeddings of all candidates (eqs. 4–5), in the form that the settings say.
+
+        Raises:
+            ValueError: the rule was registered with settings that do not say it.
+        """
+        if not isinstance(self.settings, PosteriorConfig):
+            raise ValueError(
+                f"rule {self.settings.name!r} asks for gradients, and its settings do not say of "
+                "which vectors; register it with PosteriorConfig"
+            )
         normalised = self.settings.choice_normalise
         return GradientEmbedding.of(
             unit(self.candidates) if normalised else self.candidates,
