@@ -1,6 +1,8 @@
 """Momentum contrast against a naive float64 loop; what enters the dictionaries, and when."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from earsight.config import METHODS, ConfigError, HeadConfig
 from earsight.corpus.batch import Batch
 from earsight.encoders.heads import MLPHead
 from earsight.encoders.pair import OTHER, Pair
+from earsight.methods import cm_acc
 from earsight.methods.cm_acc import MomentumContrast
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.selection.gradient_embedding import GradientEmbedding
@@ -246,6 +249,58 @@ def test_key_encoders_follow_when_the_step_is_done():
     torch.testing.assert_close(method.keys.video_encoder.weight, wanted)
     wanted = 0.7 * before["audio_head.fcl.weight"] + 0.3 * model.video_head.fcl.weight
     torch.testing.assert_close(method.keys.audio_head.fcl.weight, wanted)
+
+
+class TwoRanks:
+    """Two threads that gather from one another as processes do."""
+
+    def __init__(self):
+        self.barrier, self.own = threading.Barrier(2, timeout=20), threading.local()
+        self.slots = [None, None]
+
+    def rank(self):
+        return self.own.rank, 2
+
+    def over_ranks(self, x):
+        self.slots[self.own.rank] = x
+        self.barrier.wait()
+        every = torch.cat(self.slots)
+        self.barrier.wait()
+        return every
+
+    def both(self, work):
+        def on(rank):
+            self.own.rank = rank
+            return work(rank)
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(on, range(2)))
+
+
+def test_keys_of_several_ranks_are_encoded_among_clips_of_all_of_them(monkeypatch):
+    ranks = TwoRanks()
+    monkeypatch.setattr(cm_acc, "rank", ranks.rank)
+    monkeypatch.setattr(cm_acc, "over_ranks", ranks.over_ranks)
+    alone, *methods = (make_method("xmoco", make_pair()) for _ in range(3))
+    encoded = [[], []]
+    for rank, method in enumerate(methods):
+        method.keys.video_encoder.register_forward_pre_hook(
+            lambda _, inputs, rank=rank: encoded[rank].append(inputs[0])
+        )
+    parts = []
+    for number in range(3):
+        batches = [make_batch(2 * number + rank) for rank in range(2)]
+        index = torch.cat([batch.index for batch in batches])
+        found = ranks.both(lambda rank, b=batches, i=index: methods[rank]._keys(b[rank], i))
+        clips = {name: torch.cat([batch.views[0][name] for batch in batches]) for name in OTHER}
+        for name, wanted in zip(OTHER, alone.keys(*clips.values()), strict=True):
+            for keys in found:
+                torch.testing.assert_close(keys[name], wanted)
+        at = [[clips["video"].eq(x).all(dim=1).nonzero().item() for x in e[-1]] for e in encoded]
+        assert sorted(at[0] + at[1]) == list(range(2 * B))
+        assert min(at[0]) < B <= max(at[0])
+        parts.append(at[0])
+    assert len({tuple(part) for part in parts}) == 3
 
 
 def test_queries_are_compared_with_keys_alone():
