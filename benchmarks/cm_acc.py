@@ -105,6 +105,10 @@ def main() -> int:
     )
     raw: dict[str, Any] = {"core_seconds": seconds, "pool_seconds": encoding, "pool_share": share}
     raw["settings"] = {name: vars(side.config.method) for name, side in sides.items()}
+    raw["note"] = (
+        f"To encode the pool of an epoch, {raw['settings']['cm-acc']['pool']} clips that were "
+        f"decoded before, takes {encoding:.2f} core-seconds, {100 * share:.0f} % of the epoch."
+    )
     targets = [Target(name="a CM-ACC step over an XMoCo step", measured=ratio, unit="×", most=MOST)]
     return finish(targets, raw, args.json)
 
