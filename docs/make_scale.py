@@ -189,7 +189,7 @@ def dictionary() -> list[str]:
         f"step on {active['gpu']} ({active['candidates']:,} candidates, both modalities, the "
         "slowest "
         "of what was measured). What grows is the pool's encoding, once an epoch: with "
-        f"`tiny` {100 * step['pool_share']:.0f} % of an epoch, and the same share at any size, for "
+        f"`tiny` {100 * step['epochs']['decoded before']['share']:.0f} % of an epoch, and the same share at any size, for "
         "both are counted in clips. `method.pool_source=recent` costs nothing.\n",
         "**Where it stops.** Nowhere below a billion clips; but a pool is then a vanishing share "
         "of "
