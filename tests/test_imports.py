@@ -111,3 +111,12 @@ def test_every_name_of_the_api_is_found():
     assert sorted(api.__all__) == sorted(api._MODULES)
     assert all(hasattr(api, name) for name in api.__all__)
     assert not hasattr(api, "no_such_name")
+
+
+def test_whatever_is_imported_first_knows_all_methods():
+    code = (
+        "import sys; from earsight import api; api.compare\n"
+        "from earsight.config import METHODS, VIDEO_ENCODERS\n"
+        "sys.exit(0 if 'avid' in METHODS.names() and VIDEO_ENCODERS.names() else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
