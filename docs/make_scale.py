@@ -178,7 +178,7 @@ def mining() -> list[str]:
 
 def dictionary() -> list[str]:
     """What does not grow with the corpus."""
-    active, step = load("active_gpu"), load("cm_acc")
+    active, pool = load("active_gpu"), load("cm_acc")["epochs"]["decoded before"]
     worst = max(active["targets"], key=lambda one: float(one["measured"]))
     return [
         "## Dictionary and pool of CM-ACC\n",
@@ -189,8 +189,8 @@ def dictionary() -> list[str]:
         f"step on {active['gpu']} ({active['candidates']:,} candidates, both modalities, the "
         "slowest "
         "of what was measured). What grows is the pool's encoding, once an epoch: with "
-        f"`tiny` {100 * step['epochs']['decoded before']['share']:.0f} % of an epoch, and the same share at any size, for "
-        "both are counted in clips. `method.pool_source=recent` costs nothing.\n",
+        f"`tiny` {100 * pool['share']:.0f} % of an epoch, and the same share at any size, for both "
+        "are counted in clips. `method.pool_source=recent` costs nothing.\n",
         "**Where it stops.** Nowhere below a billion clips; but a pool is then a vanishing share "
         "of "
         "the corpus, and chosen negatives are those of a small sample.\n",
