@@ -162,7 +162,7 @@ def test_yaml_is_read_strictly(tmp_path, text, fault):
 
 
 def test_a_name_is_registered_once():
-    registry = Registry("thing")
+    registry = Registry("thing", "earsight.config")
 
     def build_one(settings):
         return settings

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from earsight import api
 
 SOURCE = Path(__file__).parents[1] / "src" / "earsight"
@@ -113,10 +115,24 @@ def test_every_name_of_the_api_is_found():
     assert not hasattr(api, "no_such_name")
 
 
-def test_whatever_is_imported_first_knows_all_methods():
-    code = (
-        "import sys; from earsight import api; api.compare\n"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from earsight import presets; from earsight.config import parse\n"
+        "parse(presets.load('tiny-cm-acc'))",
+        "from pathlib import Path; from earsight import api\n"
+        "try: api.compare([Path('{run}')])\n"
+        "except ValueError as error: assert 'no run has an evaluation' in str(error), error",
         "from earsight.config import METHODS, VIDEO_ENCODERS\n"
-        "sys.exit(0 if 'avid' in METHODS.names() and VIDEO_ENCODERS.names() else 1)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+        "assert 'cma' in METHODS.names() and VIDEO_ENCODERS.settings_of('r2plus1d')",
+        "from earsight.config import METHODS\n"
+        "try: METHODS.register('avid', dict)(lambda: 0)\n"
+        "except ValueError as error: assert 'is registered already' in str(error)\n"
+        "else: raise SystemExit('two of a name')",
+    ],
+    ids=["parse", "compare", "names", "register"],
+)
+def test_settings_are_read_whatever_was_imported_before(finished, code):
+    code = code.replace("{run}", str(finished))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

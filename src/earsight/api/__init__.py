@@ -84,9 +84,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for package in ("encoders", "methods"):
-        # They register what settings may name.
-        import_module(f"earsight.{package}")
     found = getattr(import_module(_MODULES[name]), _THERE.get(name, name))
     globals()[name] = found
     return found

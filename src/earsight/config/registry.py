@@ -1,6 +1,7 @@
 """Settings that depend on a choice: registered under its name, with what builds it."""
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any, Generic, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict
@@ -21,10 +22,17 @@ class ConfigError(ValueError):
 
 
 class Registry(Generic[Built]):
-    """Choices by name, each with the dataclass of its settings and a function that builds it."""
+    """Choices by name, each with the dataclass of its settings and a function that builds it.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: what they are, for messages.
+        home: the package whose import registers those that are earsight's own: imported when the
+            choices are first asked for, so that whoever reads settings need not know it.
+    """
+
+    def __init__(self, kind: str, home: str) -> None:
         self.kind = kind
+        self.home = home
         self._entries: dict[str, tuple[type[Any], Callable[..., Built]]] = {}
 
     def register(
@@ -33,7 +41,8 @@ class Registry(Generic[Built]):
         """Decorator: make ``build(settings, …)`` available under ``name``."""
 
         def decorate(build: Callable[..., Built]) -> Callable[..., Built]:
-            known = self._entries.get(name)
+            # One that comes first must not take the name of one of earsight's own.
+            known = self._known().get(name)
             if known is not None and known[1].__qualname__ != build.__qualname__:
                 raise ValueError(f"a {self.kind} named {name!r} is registered already")
             self._entries[name] = (settings, build)
@@ -43,20 +52,24 @@ class Registry(Generic[Built]):
 
     def names(self) -> list[str]:
         """The registered names, sorted."""
-        return sorted(self._entries)
+        return sorted(self._known())
 
     def settings_of(self, name: str) -> type[Any]:
         """The settings class of a choice."""
-        return self._entries[name][0]
+        return self._known()[name][0]
 
     def build(self, settings: Any, *args: Any, **kwargs: Any) -> Built:
         """Build what ``settings`` (an instance with a ``name``) describes."""
-        return self._entries[settings.name][1](settings, *args, **kwargs)
+        return self._known()[settings.name][1](settings, *args, **kwargs)
+
+    def _known(self) -> dict[str, tuple[type[Any], Callable[..., Built]]]:
+        import_module(self.home)
+        return self._entries
 
 
-METHODS: Registry[Any] = Registry("method")
-VIDEO_ENCODERS: Registry[Any] = Registry("video encoder")
-AUDIO_ENCODERS: Registry[Any] = Registry("audio encoder")
+METHODS: Registry[Any] = Registry("method", "earsight.methods")
+VIDEO_ENCODERS: Registry[Any] = Registry("video encoder", "earsight.encoders")
+AUDIO_ENCODERS: Registry[Any] = Registry("audio encoder", "earsight.encoders")
 
 _STRICT = ConfigDict(extra="forbid")
 
