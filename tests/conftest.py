@@ -167,12 +167,10 @@ ALPHABETS = {"Short": 3, "Middling": 4, "Long": 5}
 WRITERS = 5
 
 
-@pytest.fixture(scope="session")
-def characters(tmp_path_factory):
+def draw_characters(path, alphabets):
     """An archive of characters: each a few bars of its own, which every writer moves a little."""
-    path = tmp_path_factory.mktemp("characters") / "images.zip"
     with zipfile.ZipFile(path, "w") as file:
-        for alphabet, size in ALPHABETS.items():
+        for alphabet, size in alphabets.items():
             for character in range(size):
                 draw = np.random.default_rng(len(alphabet) * 100 + character)
                 bars = draw.integers(15, 80, (4, 2))
@@ -186,6 +184,12 @@ def characters(tmp_path_factory):
                     name = f"{alphabet}/character{character + 1:02d}/0001_{writer + 1:02d}.png"
                     file.writestr(name, image.getvalue())
     return path
+
+
+@pytest.fixture(scope="session")
+def characters(tmp_path_factory):
+    """An archive of drawn characters."""
+    return draw_characters(tmp_path_factory.mktemp("characters") / "images.zip", ALPHABETS)
 
 
 @pytest.fixture(scope="session")
