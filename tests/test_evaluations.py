@@ -161,8 +161,14 @@ def test_clips_without_a_label_are_left_out_and_absent_files_told(run, sounds, t
 
     manifest, report = relabelled(sounds, tmp_path, change)
     assert report.unmatched == ["gone.wav"]
-    found = api.evaluate(run, "knn", corpus=manifest, modality="audio", folds=[1])
-    assert {row.n for row in found.rows} == {6}  # of eight, two without a label
+    asked = {"corpus": manifest, "modality": "audio", "folds": [1], "baseline": False}
+    for task in ("knn", "retrieve"):
+        found = api.evaluate(run, task, **asked)
+        assert {row.n for row in found.rows} == {6}  # of eight, two without a label
+        assert (
+            "label label: 2 of 7 training and 2 of 8 held-out instances of fold 1 have none and "
+            "are left out"
+        ) in found.details["notes"]
 
 
 def test_one_class_alone_is_said(run, sounds, tmp_path):

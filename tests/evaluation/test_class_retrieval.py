@@ -65,6 +65,18 @@ def test_several_labels_agree_where_one_is_shared():
     assert several.metrics() == retrieve_classes(q, g, asked, known).metrics()
 
 
+def test_items_without_a_label_are_left_out_of_the_gallery():
+    q, g, asked, known = sample()
+    some = torch.arange(len(g)) % 3 > 0
+    alone = retrieve_classes(q, g[some], asked, known[some]).metrics()
+    assert retrieve_classes(q, g, asked, torch.where(some, known, -1)).metrics() == alone
+    one = torch.nn.functional.one_hot
+    several = one(known, 4) * some[:, None]
+    assert retrieve_classes(q, g, one(asked, 4), several).metrics() == alone
+    with pytest.raises(ValueError, match="nothing in the gallery has a label"):
+        retrieve_classes(q, g, asked, torch.full_like(known, -1))
+
+
 def test_queries_without_an_item_of_their_class_are_left_out():
     q, g, asked, known = sample()
     asked = torch.where(asked == 3, -1, asked)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earsight.evaluation.labels import choose_labels
+from earsight.evaluation.labels import choose_labels, unlabelled
 
 TRAIN = {
     "digit": np.array([0, 1, 2, 0, 1, -1]),
@@ -42,6 +42,21 @@ def test_a_column_with_no_held_out_label_is_left_out() -> None:
 def test_an_unknown_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="no column 'digt'; it has digit, take, room, tags"):
         choose_labels(TRAIN, HELD_OUT, ("digt",))
+
+
+def test_instances_without_a_label_are_counted() -> None:
+    sides = {
+        "training": {"a": np.array([0, 1, 1]), "b": np.array([0, -1, 1])},
+        "held-out": {"a": np.array([0, 1]), "b": np.array([-1, -1])},
+    }
+    assert unlabelled(sides, " of fold 2") == [
+        "label b: 1 of 3 training and 2 of 2 held-out instances of fold 2 have none and are left "
+        "out"
+    ]
+    several = {"training": {"tags": np.array([[0, 0], [1, 1]], np.uint8)}}
+    assert unlabelled(several) == [
+        "label tags: 1 of 2 training instances have none and are left out"
+    ]
 
 
 def test_columns_of_official_splits_are_no_classes() -> None:

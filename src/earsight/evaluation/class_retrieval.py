@@ -11,6 +11,7 @@ from torch import Tensor
 
 from earsight import random
 from earsight.evaluation.checks import check_unit, check_width, chunks
+from earsight.evaluation.labels import has_label
 from earsight.evaluation.rows import Metric
 
 KS = (1, 5, 10, 20)
@@ -54,7 +55,8 @@ def retrieve_classes(
 ) -> ClassScores:
     """Rank a gallery for every query by cosine similarity; right are items that share a class.
 
-    Equal similarities are taken in a random order that the seed decides.
+    Equal similarities are taken in a random order that the seed decides. Items without a label are
+    left out of the gallery: nothing says that they are wrong.
 
     Args:
         query: ``(Q, D)`` features; their length does not matter.
@@ -71,6 +73,10 @@ def retrieve_classes(
     """
     check_width(query, gallery, "queries and gallery")
     q, g = check_unit("queries", query), check_unit("gallery", gallery)
+    labelled = torch.from_numpy(has_label(gallery_labels.numpy()))
+    g, gallery_labels = g[labelled], gallery_labels[labelled]
+    if not len(g):
+        raise ValueError("nothing in the gallery has a label; label more of it")
     order = random.uniform(seed, "retrieval/ties", np.arange(len(g))).argsort(kind="stable")
     shuffled = torch.from_numpy(order)
     g, labels = g[shuffled], gallery_labels[shuffled]
@@ -111,12 +117,11 @@ def unmatched(asked: NDArray[np.integer], known: NDArray[np.integer]) -> tuple[i
     Returns:
         How many they are, their classes, and how many of the others there are.
     """
+    labelled = has_label(asked)
     if asked.ndim == 1:
-        labelled = np.asarray(asked >= 0)
         found = labelled & np.isin(asked, known)
         classes = np.unique(asked[labelled & ~found])
     else:
-        labelled = np.asarray(asked.any(axis=1))
         found = np.asarray((asked.astype(bool) & known.any(axis=0)).any(axis=1))
         classes = np.flatnonzero(asked[labelled & ~found].any(axis=0))
     return int((labelled & ~found).sum()), classes.tolist(), int(found.sum())

@@ -108,6 +108,32 @@ def fit_in_all(choices: Mapping[int, LabelChoice]) -> dict[int, LabelChoice]:
     }
 
 
+def unlabelled(sides: Mapping[str, Labels], where: str = "") -> list[str]:
+    """What to tell of instances that lack a label, by column; nothing where all have one.
+
+    Args:
+        sides: what instances are called, such as ``held-out``, to their codes by column.
+        where: to add to that, such as `` of fold 2``.
+    """
+    said = []
+    for name in next(iter(sides.values())):
+        without = {side: ~has_label(codes[name]) for side, codes in sides.items()}
+        if any(missing.any() for missing in without.values()):
+            counts = [
+                f"{int(missing.sum())} of {len(missing)} {side}"
+                for side, missing in without.items()
+            ]
+            said.append(
+                f"label {name}: {' and '.join(counts)} instances{where} have none and are left out"
+            )
+    return said
+
+
+def has_label(codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """``(N,)``: which instances have a label, or of several any."""
+    return np.asarray(codes >= 0 if codes.ndim == 1 else codes.any(axis=1), np.bool_)
+
+
 def name_some(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

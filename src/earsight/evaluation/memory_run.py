@@ -16,7 +16,7 @@ from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.bank import read_bank
 from earsight.evaluation.features import Wanted
 from earsight.evaluation.fits import Fitted, note_fit, unfinished
-from earsight.evaluation.labels import choose_labels, class_counts
+from earsight.evaluation.labels import choose_labels, class_counts, unlabelled
 from earsight.evaluation.load import Progress, evaluation_config, load_run, make_evaluator
 from earsight.evaluation.memory import memory_rows
 from earsight.evaluation.protocol import sample_rows
@@ -79,6 +79,7 @@ def evaluate_memory(
         Repeat(seed=seed, fold=0, rows=_rows(targets, chosen.train, instances.group, seed, fits))
         for seed in range(config.seed, config.seed + seeds)
     ]
+    left_out = [str(chosen), *unlabelled({"training": chosen.train})]
     protocol = _PROTOCOL.format(what=what, probe_samples=config.evaluation.probe_samples)
     evaluation = Evaluation(
         name=evaluation_name("memory", before, config, repeats),
@@ -90,7 +91,7 @@ def evaluate_memory(
         seconds=time.monotonic() - began,
         details={
             "machine": describe_machine(choose_device(config.device)),
-            "notes": [note for note in (str(chosen), *notes, *unfinished(fits)) if note],
+            "notes": [note for note in (*left_out, *notes, *unfinished(fits)) if note],
             "notices": [],
             "protocol": protocol_facts(
                 config, "memory", repeats, len(instances), class_counts(chosen.train)

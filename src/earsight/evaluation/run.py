@@ -16,7 +16,7 @@ from earsight.evaluation.categories import Category, categories_tree
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.fits import Fitted, unfinished
 from earsight.evaluation.folds import check_folds, chosen_folds
-from earsight.evaluation.labels import class_counts, fit_in_all
+from earsight.evaluation.labels import class_counts, fit_in_all, unlabelled
 from earsight.evaluation.load import (
     Loaded,
     Progress,
@@ -116,8 +116,9 @@ def evaluate(
         repeats += [_repeat(evaluator, task, encoders, number) for evaluator in evaluators]
     rows = combine(repeats)
     first = evaluators[0]
-    left_out = str(first.labels) if task in ("knn", "probe", "svm", "retrieve") else ""
-    said = [*dict.fromkeys(note for note in (left_out, *notes, *unfinished(fits)) if note)]
+    by_labels = task in ("knn", "probe", "svm", "retrieve")
+    left_out = [str(first.labels), *_without_label(evaluators)] if by_labels else []
+    said = [*dict.fromkeys(note for note in (*left_out, *notes, *unfinished(fits)) if note)]
     if not any(row.task == task for row in rows):
         raise ValueError(NOTHING[task] + (f" ({'; '.join(said)})" if said else ""))
     evaluation = Evaluation(
@@ -231,6 +232,18 @@ def _evaluators(
     shared: Shared = {}
     # A fold's own clips may lack what it leaves unused; a cache on disk is that of all folds.
     return [replace(one, pool=pool, shared=shared) for one in made]
+
+
+def _without_label(evaluators: Sequence[Evaluator]) -> list[str]:
+    """What to tell of clips that lack a label, of every fold."""
+    return [
+        text
+        for one in evaluators
+        for text in unlabelled(
+            {"training": one.labels.train, "held-out": one.labels.held_out},
+            f" of fold {one.config.data.fold}" if one.config.data.fold else "",
+        )
+    ]
 
 
 def _fitted(evaluator: Evaluator, task: str) -> int:
