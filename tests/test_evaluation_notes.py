@@ -12,6 +12,8 @@ from earsight import api
 from earsight.evaluation import svm as svm_module
 from earsight.evaluation.fits import Fitted, unfinished
 from earsight.evaluation.probe import STRENGTHS
+from earsight.training.run_folder import read_config
+from earsight.training.setup import open_data
 
 POOLED = ("evaluation.labels=[shape]", "evaluation.blocks=[pooled]", "evaluation.svm_layer=pooled")
 CM_ACC = (
@@ -210,6 +212,38 @@ def test_the_encoders_of_cm_acc_are_read_block_by_block(corpus, small, tmp_path)
     assert trained.details["protocol"]["preset"] == "esc-50-probe"
     assert "linear layers with batch norm, Adam" in trained.details["protocol"]["classifier"]
     assert np.isfinite([row.value for row in trained.rows]).all()
+
+
+def test_classes_that_were_not_learned_are_named(corpus, media, small, labelled, tmp_path):
+    plain = [text for text in small if not text.startswith(("method", "optimizer"))]
+    settings = [*plain, "method.label=shape", f"data.corpus={corpus}", *QUICK]
+    run = tmp_path / "run"
+    api.pretrain(api.configure("tiny-supervised", settings=settings), run, quiet=True)
+    held_out = len(open_data(read_config(run)).held_out)
+
+    def renamed(of):
+        return lambda number, line: {"shape": of(line["shape"])}
+
+    some = labelled(renamed(lambda shape: "new" if shape == "bar" else shape), "some.parquet")
+    found = api.evaluate(run, "classify", corpus=some)
+    (n,) = {row.n for row in found.rows}
+    assert 0 < n < held_out
+    assert (
+        f"{held_out - n} held-out instances left out: without a shape that the classifier knows "
+        "(it has not learned new)"
+    ) in found.details["notes"]
+
+    every = labelled(renamed(lambda shape: f"new {shape}"), "every.parquet")
+    with pytest.raises(ValueError, match=r"it has learned bar, .* and they have new bar, .*by knn"):
+        api.evaluate(run, "classify", corpus=every)
+    assert "shape" in labels_of(api.evaluate(run, "knn", corpus=every, baseline=False))
+    tuned = api.finetune(run, corpus=every, settings=QUICK, **TUNE)
+    assert tuned.details["protocol"]["classes"]["shape"] > 1
+
+    none = tmp_path / "none.parquet"
+    api.scan([str(media)], none, workers=0)
+    with pytest.raises(ValueError, match="has no column 'shape'; it has none"):
+        api.evaluate(run, "classify", corpus=none)
 
 
 TUNE = {"modality": "video", "label": "shape", "quiet": True}

@@ -177,12 +177,34 @@ def test_one_class_alone_is_said(run, sounds, tmp_path):
         api.evaluate(run, "svm", corpus=manifest, modality="audio", folds=[1])
 
 
-def test_more_clips_than_a_file_is_long_overlap(run, sounds):
+def test_more_clips_than_a_file_is_long_overlap_or_are_the_same(run, sounds):
+    asked = {"corpus": sounds, "modality": "audio", "folds": [1], "baseline": False}
     settings = ["evaluation.clips=30", "evaluation.labels=[label]"]
-    found = api.evaluate(
-        run, "knn", corpus=sounds, modality="audio", folds=[1], settings=settings, baseline=False
-    )
+    found = api.evaluate(run, "knn", settings=settings, **asked)
     assert {row.n for row in found.rows} == {8}
+    # Of 1.5 s there are many clips of 1 s.
+    assert not any("evaluation.clips" in note for note in found.details["notes"])
+
+
+def test_clips_that_are_the_same_are_told(run, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    for number in range(8):
+        tone(media / f"{number}.wav", (300, 1500)[number % 2], number, seconds=1.0 + number // 7)
+    lines = [(f"{n}.wav", ("low", "high")[n % 2], ("train", "test")[n // 4]) for n in range(8)]
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *lines])
+    manifest = tmp_path / "short.parquet"
+    api.scan([str(media)], manifest, labels=tmp_path / "labels.csv", workers=0)
+    said = (
+        "evaluation.clips=3: 3 of 4 held-out instances are no longer than one clip, so that all of "
+        "their clips are the same"
+    )
+    asked = {"corpus": manifest, "modality": "audio", "settings": ["evaluation.clips=3"]}
+    assert said in api.evaluate(run, "knn", **asked).details["notes"]
+    asked["settings"] = ["train.epochs=1", "train.batch=4", "evaluation.clips=3"]
+    tuned = api.finetune(run, label="label", quiet=True, **asked)
+    assert said in tuned.details["notes"]
 
 
 def test_folds_of_a_corpus_without_any_are_refused(run):

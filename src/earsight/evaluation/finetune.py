@@ -25,6 +25,7 @@ from earsight.evaluation.load import (
 )
 from earsight.evaluation.repeats import Repeat
 from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
+from earsight.evaluation.short import same_clips
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.evaluation.texts import plain_name, protocol_facts
 from earsight.presets.protocols import EvaluationPreset
@@ -196,6 +197,7 @@ def finetune_result(
     notes = learned_before(run, config)
     evaluator = make_evaluator(config, data, loaded.inputs, progress=progress, tell=notes.append)
     rows = evaluate_tasks(evaluator, ("classify",), [loaded.encoder])
+    notes += same_clips(config, [data.held_out])
     task = "probe" if config.method.blocks else "finetune"
     own = Repeat(seed=config.seed, fold=config.data.fold, rows=())
     start = f"the encoders of {run.name}" if config.start else "a random initialisation"

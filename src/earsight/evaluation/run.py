@@ -35,6 +35,7 @@ from earsight.evaluation.repeats import (
     spread_text,
 )
 from earsight.evaluation.results import Evaluation, write_evaluation
+from earsight.evaluation.short import same_clips
 from earsight.evaluation.tasks import evaluate_tasks
 from earsight.evaluation.texts import NOTHING, PROTOCOLS, evaluation_name, protocol_facts
 from earsight.presets.protocols import load_for
@@ -118,6 +119,7 @@ def evaluate(
     first = evaluators[0]
     by_labels = task in ("knn", "probe", "svm", "retrieve")
     left_out = [str(first.labels), *_without_label(evaluators)] if by_labels else []
+    notes += same_clips(config, [one.data.held_out for one in evaluators])
     said = [*dict.fromkeys(note for note in (*left_out, *notes, *unfinished(fits)) if note)]
     if not any(row.task == task for row in rows):
         raise ValueError(NOTHING[task] + (f" ({'; '.join(said)})" if said else ""))

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from earsight.corpus.instances import Instances
 from earsight.encoders.blocks import FLAT, has_blocks
 from earsight.evaluation.categories import judge
 from earsight.evaluation.class_retrieval import unmatched
@@ -27,7 +28,7 @@ from earsight.evaluation.scoring import (
     pairing_rows,
     retrieval_rows,
 )
-from earsight.training.targets import class_codes, target_of
+from earsight.training.targets import Target, class_codes, label_codes, target_of
 
 Measure = Callable[[Evaluator, Sequence[Encoder]], list[Row]]
 
@@ -137,15 +138,18 @@ def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
         return []
     codes = class_codes(held_out, target)
     rows = np.flatnonzero(codes >= 0).astype(np.int64)
+    strange = _strange(held_out, target)
     if not len(rows):
         raise ValueError(
-            f"no held-out instance has a {target.label} that the classifier knows; evaluate on "
-            "a corpus with the labels that it was trained on"
+            f"no held-out instance has a {target.label} that the classifier knows: it has learned "
+            f"{name_some(target.classes)}, and they have {strange or 'none'}; evaluate on a corpus "
+            "with the labels that it was trained on, or by knn, probe or svm, which learn its own"
         )
     if len(rows) < len(held_out):
         evaluator.tell_of(
             f"{len(held_out) - len(rows)} held-out instances left out: without a "
             f"{target.label} that the classifier knows"
+            + (f" (it has not learned {strange})" if strange else "")
         )
     blocks: Sequence[str | int] = evaluator.config.method.blocks
     scores = classify(
@@ -181,6 +185,13 @@ def classifier(evaluator: Evaluator, encoders: Sequence[Encoder]) -> list[Row]:
             block=None if block is None else str(block),
         )
     ]
+
+
+def _strange(held_out: Instances, target: Target) -> str:
+    """The first classes of the instances that are none of the target's."""
+    codes, names = label_codes(held_out, target.label), held_out.vocabulary[target.label]
+    there = [names[code] for code in np.unique(codes[codes >= 0])]
+    return name_some([name for name in there if name not in target.classes])
 
 
 TASKS: Mapping[str, Measure] = {
