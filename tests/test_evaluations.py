@@ -12,6 +12,7 @@ import torch
 
 from earsight import api
 from earsight.config import ConfigError
+from earsight.evaluation import tasks
 from earsight.evaluation.results import read_evaluation
 from earsight.presets import protocols
 from earsight.presets.protocols import load_for
@@ -169,6 +170,43 @@ def test_clips_without_a_label_are_left_out_and_absent_files_told(run, sounds, t
             "label label: 2 of 7 training and 2 of 8 held-out instances of fold 1 have none and "
             "are left out"
         ) in found.details["notes"]
+
+
+def test_files_that_are_gone_since_the_scan_are_told(run, sounds, tmp_path):
+    media = tmp_path / "media"
+    shutil.copytree(sounds.parent, media, ignore=shutil.ignore_patterns("*.parquet"))
+    manifest = tmp_path / "gone.parquet"
+    api.scan([str(media)], manifest, labels=media / "labels.csv", workers=0)
+    asked = {"corpus": manifest, "modality": "audio", "folds": [1], "baseline": False}
+    (media / "3.wav").unlink()
+    found = api.evaluate(run, "knn", **asked)
+    assert {row.n for row in found.rows} == {7}
+    (said,) = (note for note in found.details["notes"] if "could not be read" in note)
+    assert said.startswith(f"1 instances could not be read and are left out, the first {media}")
+    for number in range(8):
+        (media / f"{number}.wav").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="no clip could be read for the evaluation; scan the sour"):
+        api.evaluate(run, "knn", **asked)
+    with pytest.raises(ValueError, match=r"8 of 8 files are gone since the scan, such as .*\.wav"):
+        api.evaluate(run, "knn", **asked | {"folds": [2]})
+
+
+def test_sounds_cannot_train_the_encoder_of_pictures(run, sounds):
+    with pytest.raises(ValueError, match=r"no clip can be used \(16 no-video\); scan a folder"):
+        api.finetune(run, modality="video", label="label", corpus=sounds, quiet=True)
+    assert not (run / "evaluation").exists()
+
+
+def test_encoders_that_give_out_no_blocks_are_told_apart(run, sounds, monkeypatch):
+    monkeypatch.setattr(tasks, "has_blocks", lambda module: False)
+    asked = {"corpus": sounds, "modality": "audio", "folds": [1], "baseline": False}
+    with pytest.raises(ValueError, match=r"audio gives out no blocks .*svm_layer=pooled"):
+        api.evaluate(run, "svm", preset="esc-50-svm", **asked)
+    pooled = ["evaluation.svm_layer=pooled", "evaluation.clips=1", "evaluation.svm_clips=1"]
+    found = api.evaluate(run, "svm", preset="esc-50-svm", settings=pooled, **asked)
+    assert {row.block for row in found.rows} == {"pooled"}
+    probed = api.evaluate(run, "probe", **asked)
+    assert any("only its pooled features can be" in note for note in probed.details["notes"])
 
 
 def test_one_class_alone_is_said(run, sounds, tmp_path):

@@ -242,14 +242,15 @@ def _numbered(
     wanted = tuple(FLAT if one == FLATTENED else int(one) for one in taken if one != POOLED)
     encoders = {n: x for n, x in encoder.model.encoders.items() if n in evaluator.modalities}
     without = [name for name, module in encoders.items() if not has_blocks(module)]
+    if POOLED not in taken and len(without) == len(encoders):
+        raise ValueError(
+            f"the encoder of {' and '.join(without)} gives out no blocks (it has no "
+            "forward_features); take pooled features, by evaluation.blocks=[pooled], or of an SVM "
+            "by evaluation.svm_layer=pooled"
+        )
     if wanted and without:
         evaluator.tell_of(
             f"the encoder of {' and '.join(without)} gives out no blocks (it has no "
             "forward_features), so that only its pooled features can be classified"
-        )
-    if POOLED not in taken and len(without) == len(encoders):
-        raise ValueError(
-            "these encoders give out no blocks; take pooled features (evaluation.blocks, or of an "
-            "SVM evaluation.svm_layer)"
         )
     return wanted
