@@ -265,7 +265,7 @@ def test_finetuning_over_folds_trains_each_and_averages(run, sounds):
 
 
 def test_a_trained_probe_changes_no_weight_of_the_encoder(run):
-    small = ["video.frames=4", "video.size=32", "evaluation.clips=1"]
+    small = ["video.frames=4", "video.size=32", "video.flip=0.0", "evaluation.clips=1"]
     found = api.finetune(
         run,
         modality="video",
@@ -275,6 +275,7 @@ def test_a_trained_probe_changes_no_weight_of_the_encoder(run):
         quiet=True,
     )
     assert {(row.task, row.block) for row in found.rows} == {("probe", str(n)) for n in range(1, 5)}
+    assert found.details["protocol"]["changed"] == ["video.flip=0.0"]
     probed = api.load_run(run / found.weights, CPU).encoder.model
     learned = api.load_run(run, CPU).encoder.model
     before, after = learned.video_encoder.state_dict(), probed.backbones["video"].state_dict()

@@ -384,6 +384,21 @@ def test_the_same_schedule_on_clips_of_other_settings_is_named(pair):
     assert beside.differences["first"]["classifier"] == said
 
 
+def test_clips_that_were_changed_from_a_protocol_are_named(pair):
+    protocol = ESC | {"task": "probe", "clips": 25, **by_protocol("esc-50-probe"), "changed": []}
+    row = replace(PROBE, modality="audio", label="label", block="2")
+    evaluated(pair[0], row, protocol=protocol)
+    evaluated(pair[1], row, protocol=protocol | {"changed": ["audio.jitter=0.5"]})
+    line = line_of(compare(pair), block="2")
+    differences = line.published[0].differences
+    assert "classifier" not in differences["first"]
+    said = "clips by the settings of esc-50-probe; here audio.jitter=0.5"
+    assert differences["second"]["classifier"] == said
+    assert line.cells["second"].differences == (
+        "protocol: esc-50-probe, audio.jitter=0.5; first: protocol: esc-50-probe",
+    )
+
+
 def test_a_classifier_that_was_not_recorded_is_named(pair):
     old = {name: x for name, x in ESC.items() if name not in ("preset", "classifier")}
     evaluated(pair[0], SVM, protocol=old)

@@ -1,6 +1,6 @@
 """By which classifier a published figure was measured, as far as its paper says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from earsight.evaluation.published import Figure
 from earsight.evaluation.texts import classifier_text
@@ -28,7 +28,7 @@ _UNSAID = {
 
 
 def classifier_difference(
-    figure: Figure, classifier: str | None, preset: str | None
+    figure: Figure, classifier: str | None, preset: str | None, changed: Sequence[str] = ()
 ) -> Iterator[tuple[str, str]]:
     """What differs between a published figure's classifier and a run's, as an aspect and a text.
 
@@ -38,6 +38,7 @@ def classifier_difference(
         figure: the published one.
         classifier: the run's, in words; None where it is not recorded.
         preset: whose settings the run's evaluation took; empty for none.
+        changed: settings of clips that are not the preset's.
     """
     if figure.protocol == "unstated":
         return
@@ -55,3 +56,5 @@ def classifier_difference(
     elif preset != name:
         other = f"those of {preset}" if preset else "the run's own"
         yield "classifier", f"clips by the settings of {name}; here by {other}"
+    elif changed:
+        yield "classifier", f"clips by the settings of {name}; here {', '.join(changed)}"

@@ -41,6 +41,7 @@ class Protocol:
         instances: labelled training instances (of one split).
         classes: how many, of every label or by label.
         preset: the protocol whose settings were taken; empty for none.
+        changed: settings of clips that are not the preset's.
         classifier: what classified and how it was fitted, in words.
     """
 
@@ -54,7 +55,13 @@ class Protocol:
     instances: int | None = None
     classes: int | dict[str, int] | None = None
     preset: str | None = None
+    changed: list[str] | None = None
     classifier: str | None = None
+
+    @property
+    def preset_text(self) -> str | None:
+        """The preset with what was changed of its clips; None where it is not recorded."""
+        return ", ".join([self.preset, *(self.changed or ())]) if self.preset else self.preset
 
     def classes_of(self, label: str | None) -> int | None:
         """Classes of a label column; None where they are not recorded."""
@@ -200,7 +207,7 @@ def _recorded_pairs(first: Measured, other: Measured, row: Row) -> list[tuple[st
         ("training instances", _text(one.instances), _text(two.instances)),
         ("classes", _text(one.classes_of(label)), _text(two.classes_of(label))),
         ("classifier:", _said(one.classifier), _said(two.classifier)),
-        ("protocol:", _said(one.preset), _said(two.preset)),
+        ("protocol:", _said(one.preset_text), _said(two.preset_text)),
     ]
 
 
@@ -253,7 +260,9 @@ def _differences(
     if figure.input != here:
         yield "input", f"input {figure.input or 'not said'}, here {here or UNSAID}"
     yield from _split_differences(figure, protocol)
-    yield from classifier_difference(figure, protocol.classifier, protocol.preset)
+    yield from classifier_difference(
+        figure, protocol.classifier, protocol.preset, protocol.changed or ()
+    )
     if figure.protocol == "svm" and row.block == "pooled":
         yield "features", "features of the last layer before pooling, here pooled"
     if figure.protocol == "probe" and not figure.block and row.block == BEST:

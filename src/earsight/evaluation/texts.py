@@ -7,6 +7,7 @@ from pathlib import Path
 from earsight.config import RunConfig, Tree, as_tree
 from earsight.corpus.manifest import read
 from earsight.evaluation.repeats import Repeat
+from earsight.presets import difference, protocols
 
 _CLASSIFIED = (
     "{clips} evenly spaced clips averaged; fitted on at most {probe_samples} training instances."
@@ -165,5 +166,17 @@ def protocol_facts(
         "instances": instances,
         "classes": dict(classes),
         "preset": preset or "",
+        "changed": [] if preset is None else _changed(preset, as_tree(config)),
         "classifier": classifier_text(task, as_tree(config), trained=trained),
     }
+
+
+def _changed(preset: str, tree: Tree) -> list[str]:
+    """The settings of clips that are not those of a protocol, but for what facts name anyway."""
+    wanted = protocols.load(preset).settings
+    clips: Tree = {name: wanted[name] for name in ("video", "audio") if name in wanted}
+    return [
+        f"{path}={value}"
+        for path, theirs, value in difference(clips, tree)
+        if theirs is not None and path not in ("video.frames", "video.size")
+    ]
