@@ -73,6 +73,10 @@ def test_sounds_alone_are_classified_over_all_folds_from_one_decoding(run, sound
         spread = values(whole)[*name[:3], f"{name[3]}_deviation"]
         assert spread == pytest.approx(np.std(each, ddof=1))
     assert {row.n for row in whole.rows} == {16}
+    for fold, one in zip(whole.details["repeats"], folds, strict=True):
+        found = {r.metric: r for r in one.rows}["Sample@1"]
+        assert fold["figures"]["svm/audio/label/Sample@1"] == found.value
+        assert fold["baselines"]["svm/audio/label/Sample@1"] == found.baseline
     assert whole.details["protocol"]["folds"] == [1, 2]
     assert whole.details["protocol"]["classes"] == {"label": 2}
     assert "Mean over folds 1, 2" in whole.protocol

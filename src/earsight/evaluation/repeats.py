@@ -112,11 +112,24 @@ def spread_text(repeats: Sequence[Repeat]) -> str:
 
 
 def repeats_tree(repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
-    """The figures of each fold and seed, as plain data; nothing of a single one."""
+    """The figures of each fold and seed, as plain data; nothing of a single one.
+
+    Those of the random initialisation, where it was measured, stand beside them: ``baselines``.
+    """
     if len(repeats) == 1:
         return []
     return [
-        {"seed": one.seed, "fold": one.fold, "figures": as_metrics(one.rows)} for one in repeats
+        {
+            "seed": one.seed,
+            "fold": one.fold,
+            "figures": as_metrics(one.rows),
+            "baselines": as_metrics(
+                replace(row, value=row.baseline, chance=None)
+                for row in one.rows
+                if row.baseline is not None
+            ),
+        }
+        for one in repeats
     ]
 
 
