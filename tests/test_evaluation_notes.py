@@ -199,7 +199,7 @@ def test_the_encoders_of_cm_acc_are_read_block_by_block(corpus, small, tmp_path)
         ("video", "flat"),
         ("audio", "flat"),
     }
-    assert said(flat) == ""
+    assert "gives out no blocks" not in said(flat)
     trained = api.finetune(
         run,
         modality="audio",
