@@ -45,7 +45,7 @@ def main() -> int:
     if len(cores) < 2:
         print("this benchmark needs two cores")
         return 1
-    rounds, steps = (1, 30) if options.quick else (3, 100)
+    rounds, steps = (1, 50) if options.quick else (3, 100)
     speeds: dict[str, list[float]] = {"one": [], "two": [], "apart": []}
     with tempfile.TemporaryDirectory() as place:
         corpus = av_digits(Path(place), FEW if options.quick else 1)
