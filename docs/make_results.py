@@ -4,7 +4,7 @@ The page begins with all claims by their verdicts; then comes a section for each
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,31 +51,35 @@ VERDICTS = {
 }
 
 
-def overview(found: Sequence[Summary]) -> list[str]:
+Reasons = Mapping[str, Sequence[str]]
+"""By study, those that looked for the reason of what it found."""
+
+
+def overview(found: Sequence[Summary], reasons: Reasons) -> list[str]:
     """All claims by verdict, and where the reason was looked for."""
     parts = []
     for verdict, title in VERDICTS.items():
-        lines = [line for summary in found for line in claims(summary, verdict, found)]
+        lines = [line for summary in found for line in claims(summary, verdict, reasons)]
         if lines:
             head = ("claim", "difference", "study", *(() if verdict == "holds" else ("why?",)))
             parts += [f"## {title}\n", markdown([head, *lines]) + "\n"]
     return parts
 
 
-def claims(summary: Summary, verdict: str, found: Sequence[Summary]) -> list[tuple[str, ...]]:
+def claims(summary: Summary, verdict: str, reasons: Reasons) -> list[tuple[str, ...]]:
     """A line for each claim of a study that was judged so."""
-    difference = {line[0]: line[1] for line in finding_table(summary)}
-    why = () if verdict == "holds" else (", ".join(map(link, reasons(summary.name, found))) or "–",)
+    why = () if verdict == "holds" else (", ".join(map(link, reasons[summary.name])) or "–",)
     return [
-        (finding.says, difference[finding.says], link(summary.name), *why)
-        for finding in summary.findings
-        if finding.verdict == verdict
+        (says, difference, link(summary.name), *why)
+        for says, difference, *_, judged in finding_table(summary)[1:]
+        if judged == verdict
     ]
 
 
-def reasons(study: str, found: Sequence[Summary]) -> list[str]:
-    """Studies that looked for the reason of what one found."""
-    return [one.name for one in found if study in read_design(one.name).explains]
+def all_reasons(found: Sequence[Summary]) -> Reasons:
+    """Of every study, which others explain it."""
+    explains = {one.name: read_design(one.name).explains for one in found}
+    return {study: [name for name in explains if study in explains[name]] for study in explains}
 
 
 def link(study: str) -> str:
@@ -93,11 +97,11 @@ def tests(summary: Summary) -> list[str]:
     return [f"- {'; '.join(says)}: {test}." for test, says in by_test.items()]
 
 
-def section(summary: Summary, found: Sequence[Summary]) -> list[str]:
+def section(summary: Summary, reasons: Reasons) -> list[str]:
     """A study: what it asks, its figures, its claims, and what it took."""
     design = read_design(summary.name)
     looked = [f"Looks for the reason of {link(name)}." for name in design.explains]
-    looked += [f"The reason is looked for in {link(n)}." for n in reasons(summary.name, found)]
+    looked += [f"The reason is looked for in {link(n)}." for n in reasons[summary.name]]
     return [
         f"## {summary.name}\n",
         f"{summary.about.strip()}\n",
@@ -154,15 +158,16 @@ def page() -> str:
         return "\n".join([INTRODUCTION, NOTHING])
     seeds = sorted({len(summary.seeds) for summary in found})
     claimed = sum(len(summary.findings) for summary in found)
+    reasons = all_reasons(found)
     parts = [
         INTRODUCTION,
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
         f"{work(*found)}, two at a time.\n",
-        *overview(found),
+        *overview(found, reasons),
         CORPORA,
     ]
     for summary in found:
-        parts += section(summary, found)
+        parts += section(summary, reasons)
     return "\n".join(parts)
 
 

@@ -85,6 +85,12 @@ def test_every_module_has_its_place():
         assert package(path) in {*ORDER, *ANYWHERE, "__init__", "__main__"}, path
 
 
+def fresh(code: str) -> subprocess.CompletedProcess[str]:
+    """What a process says that has imported nothing before."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_help_starts_without_torch():
     code = (
         "import sys; from earsight import cli\n"
@@ -93,7 +99,7 @@ def test_help_starts_without_torch():
         "heavy = {'torch', 'numpy', 'av', 'pyarrow', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = fresh(code)
     assert done.returncode == 0, done.stderr
     assert "--preset" in done.stdout
 
@@ -105,7 +111,7 @@ def test_training_waits_for_no_library_that_it_does_not_use():
         "heavy = {'sklearn', 'scipy.stats', 'matplotlib', 'fastapi'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = fresh(code)
     assert done.returncode == 0, done.stderr
 
 
@@ -134,5 +140,5 @@ def test_every_name_of_the_api_is_found():
 )
 def test_settings_are_read_whatever_was_imported_before(finished, code):
     code = code.replace("{run}", str(finished))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = fresh(code)
     assert done.returncode == 0, done.stderr
