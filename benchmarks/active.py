@@ -61,7 +61,7 @@ def clustered_pool(size: int, count: int, clusters: int = 100) -> Pool:
 
 
 def learned_pool(size: int, count: int) -> Pool:
-    return trained_pool(size, count, steps=600 if size > 10_000 else 20, hidden=HIDDEN)
+    return trained_pool(size, count, steps=600 if size > 10_000 else 2, hidden=HIDDEN)
 
 
 POOLS: dict[str, Callable[[int, int], Pool]] = {
@@ -174,9 +174,9 @@ def targets_of(name: str, raw: Raw, size: int, few: int, quick: bool) -> list[Ta
 
 def main() -> int:
     args = arguments(__doc__ or "", {"threads": "threads of all sides (2)"})
-    threads = int(args.threads or 2)
+    threads = int(args.threads or (1 if args.quick else 2))
     torch.set_num_threads(threads)
-    size, few, count, rounds = (1600, 50, 16, 1) if args.quick else (38_400, 600, 128, 3)
+    size, few, count, rounds = (400, 50, 16, 1) if args.quick else (38_400, 600, 128, 3)
     raw: Raw = {
         "candidates": size,
         "reference_candidates": few,

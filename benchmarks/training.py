@@ -89,7 +89,7 @@ def main() -> int:
     keep_memory()
     torch.set_num_threads(1)
     cores = sorted(os.sched_getaffinity(0))
-    files, rounds, steps = (160, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
+    files, rounds, steps = (80, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
     raw: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -97,7 +97,7 @@ def main() -> int:
         for number in range(rounds):
             found = apart(corpus, steps)
             settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[5]", "data.cache=none")
-            more = (f"train.batch={BATCH}", "train.log_every=2")
+            more = (f"train.batch={BATCH}", f"train.log_every={1 if options.quick else 2}")
             speeds: dict[str, float] = {}
             for side, (processes, own) in SIDES.items():
                 run = place / f"run-{number}-{processes}-{len(own)}"
