@@ -17,6 +17,7 @@ from earsight.studies.tables import figure_table, finding_table, markdown
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "results.md"
 FIGURES = FOLDER / "figures"
+GALLERIES = FIGURES / "galleries.json"
 STUDIES = FOLDER.parent / "studies"
 INTRODUCTION = """# Results
 
@@ -42,6 +43,12 @@ earsight corpus omniglot --images images.zip -o omniglot
 The command of each study stands in its section. Stages that are kept in `studies/stages` are not
 done again; give another folder (`-o`) to do all anew. Settings were chosen on splits of the
 training clips, with other seeds, and are the same for all methods of a kind.
+"""
+LOOK = """## To look at
+
+Clips of the [demonstration](tutorial.md), which are rendered: a frame from the middle, and below it
+the sound (time to the right, frequency upwards). References are evenly spaced among the clips; none
+was picked. `python docs/make_galleries.py` makes both anew.
 """
 NOTHING = "No study has been run yet.\n"
 VERDICTS = {
@@ -117,6 +124,23 @@ def section(summary: Summary, reasons: Reasons) -> list[str]:
     ]
 
 
+def galleries() -> list[str]:
+    """What two runs make of rendered clips, in pictures."""
+    if not GALLERIES.exists():
+        return []
+    parts = [LOOK]
+    for one in json.loads(GALLERIES.read_text(encoding="utf-8")):
+        settings = "".join(f" `{setting}`" for setting in one["settings"])
+        parts += [
+            f"### {one['title']}\n",
+            f"![{one['title']}](figures/{one['image']})\n",
+            f"{one['protocol']}\n",
+            f"Preset `demo`{settings}; seed {one['seed']}, {one['clips']} clips; "
+            f"{one['seconds'] / 60:.0f} minutes on {described(one['machine'])}.\n",
+        ]
+    return parts
+
+
 def corpus_of(study: str) -> str:
     """What its command calls the corpus: pairs of pictures are none that is scanned."""
     return "omniglot" if "pictures" in presets.load(read_design(study).preset) else "corpus.parquet"
@@ -164,6 +188,7 @@ def page() -> str:
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
         f"{work(*found)}, two at a time.\n",
         *overview(found, reasons),
+        *galleries(),
         CORPORA,
     ]
     for summary in found:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from earsight.config import RunConfig
-from earsight.corpus.manifest import read
+from earsight.corpus.manifest import read, resolved
 from earsight.corpus.split import folds_of
 
 
@@ -42,3 +42,23 @@ def chosen_folds(config: RunConfig, folds: Sequence[int] | Literal["all"]) -> tu
             f"{', '.join(map(str, known))}"
         )
     return wanted
+
+
+def inherited_fold(
+    before: RunConfig, config: RunConfig, folds: Sequence[int] | Literal["all"]
+) -> list[str]:
+    """What to tell where another corpus is divided by the fold that the run was trained with.
+
+    Args:
+        before: settings of the run.
+        config: settings of the evaluation.
+        folds: those to take in turn.
+    """
+    own, corpus = config.data.fold, config.data.corpus
+    alike = resolved(corpus) == resolved(before.data.corpus)
+    if folds or not own or own != before.data.fold or alike:
+        return []
+    return [
+        f"fold {own} of {corpus} is held out, for the run was trained with data.fold={own} of "
+        f"{before.data.corpus}; folds chooses others"
+    ]

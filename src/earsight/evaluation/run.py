@@ -15,7 +15,7 @@ from earsight.corpus.split import Task
 from earsight.evaluation.categories import Category, categories_tree
 from earsight.evaluation.features import Encoder
 from earsight.evaluation.fits import Fitted, unfinished
-from earsight.evaluation.folds import check_folds, chosen_folds
+from earsight.evaluation.folds import check_folds, chosen_folds, inherited_fold
 from earsight.evaluation.labels import class_counts, fit_in_all, unlabelled
 from earsight.evaluation.load import (
     Loaded,
@@ -94,7 +94,7 @@ def evaluate(
     device = prepare_machine(config)
     loaded = load_run(run, device)
     wanted = task_named(modality, loaded.encoder) or task_of(config)
-    notes: list[str] = []
+    notes = inherited_fold(before, config, folds)
     fits: list[Fitted] = []
     categories: list[Category] = []
     cache, blocks = run / "evaluation" / "features", config.evaluation.blocks
