@@ -1,5 +1,6 @@
 """Commands and code in the README and the docs work as written."""
 
+import importlib
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from earsight.config import parse as parse_settings
 from earsight.corpus.layouts import LAYOUTS
 from earsight.encoders import build_pair
 from earsight.encoders.released import PREFIXES
+from earsight.evaluation.shown import ShownClip, ShownExample
 from earsight.presets.protocols import load_for
 
 ROOT = Path(__file__).parents[1]
@@ -191,3 +193,30 @@ def test_commands_for_the_papers_data_can_be_given():
 def test_the_readme_starts_with_exactly_two_commands():
     first = blocks(ROOT / "README.md", "bash")[0][1]
     assert first.split("\n") == ["make demo", "make test", ""]
+
+
+def test_a_gallery_shows_clips_by_picture_and_sound(media, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    galleries = importlib.import_module("make_galleries")
+    paths = sorted(media.glob("train/*.mp4"))[:4]
+    shown = [
+        ShownClip(path=str(path), start=0.0, end=1.0, caption=f"{path.name}, cube", of={"norm": 2})
+        for path in paths
+    ]
+    examples = [
+        ShownExample(reference=shown[0], groups={"agree in both": tuple(shown[1:])}),
+        ShownExample(reference=None, groups={"random": tuple(shown[:2])}),
+    ]
+    page = np.asarray(galleries.sheet(examples))
+    wide, high = galleries.CELL
+    gap = galleries.GAP
+    assert page.shape == (2 * high + gap, 4 * wide + gap, 3)
+    drawn = [
+        [page[gap + y * high :, gap + x * wide :][: high - gap, : wide - gap] for x in range(4)]
+        for y in range(2)
+    ]
+    # A row of two leaves the rest of it white.
+    assert [[bool((one < 250).any()) for one in row] for row in drawn] == [
+        [True] * 4,
+        [True, True, False, False],
+    ]
