@@ -66,6 +66,40 @@ def test_the_detectable_effect_is_found_as_often_as_it_says():
     assert (t > stats.t.ppf(0.95, n - 1)).mean() == pytest.approx(0.8, abs=0.01)
 
 
+SIX = [*FIRST, 5.5], [*SECOND, 3.0]
+
+
+def excess(draws, margin):
+    """t of each row's mean beyond a margin."""
+    return (draws.mean(1) - margin) / (draws.std(1, ddof=1) / math.sqrt(draws.shape[1]))
+
+
+@pytest.mark.parametrize("margin", [1.0, -0.5])
+def test_what_is_detectable_is_found_beyond_the_margin_and_after_correction(margin):
+    one = compare_greater(*SIX, margin, claims=3)
+    effect = (one.detectable - margin) / one.difference.std
+    draws = np.random.default_rng(1).normal(margin + effect, 1, (20_000, 6))
+    found = excess(draws, margin) > stats.t.isf(0.05 / 3, 5)
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_margin_that_is_detectable_is_shown_where_nothing_differs():
+    one = compare_equal(*SIX, 1.0, claims=3)
+    margin = one.detectable / one.difference.std
+    draws = np.random.default_rng(2).normal(0, 1, (20_000, 6))
+    least = stats.t.isf(0.05 / 3, 5)
+    found = (excess(draws, -margin) > least) & (excess(draws, margin) < -least)
+    # A little more often: where the deviation comes out large, both tests fail together.
+    assert 0.79 < found.mean() < 0.83
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+def test_many_claims_have_a_detectable_effect(seeds):
+    one = estimate(list(range(seeds)))
+    effects = [detectable_effect(one, claims) for claims in (1, 24)]
+    assert 0 < effects[0] < effects[1] < math.inf
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []

@@ -27,8 +27,10 @@ class Comparison:
         difference: the first less the second, seed by seed.
         p: of the null hypothesis that the claim must overcome, before correction.
         against: p of the opposite finding, before correction.
-        detectable: smallest true difference that this many seeds would find with a chance of
-            80 %, at the deviation seen; None for one seed.
+        detectable: smallest true difference with which this many seeds would show the claim with a
+            chance of 80 %, at the deviation seen and the strictest level that Holm's correction
+            asks for; of a claim that nothing differs, the smallest margin that they would show if
+            nothing did. None for one seed.
     """
 
     difference: Estimate
@@ -38,24 +40,31 @@ class Comparison:
 
 
 def compare_greater(
-    first: Sequence[float], second: Sequence[float], margin: float = 0.0
+    first: Sequence[float], second: Sequence[float], margin: float = 0.0, claims: int = 1
 ) -> Comparison:
     """Does ``first`` exceed ``second`` by more than ``margin``? Paired t-test, one-sided each way.
+
+    ``claims`` are tested together.
 
     Raises:
         ValueError: the two are not as many, or not finite.
     """
     difference = estimate(_paired(first, second))
+    effect = detectable_effect(difference, claims)
     return Comparison(
         difference=difference,
         p=_upper_tail(difference, margin),
         against=_lower_tail(difference, margin),
-        detectable=detectable_effect(difference),
+        detectable=None if effect is None else margin + effect,
     )
 
 
-def compare_equal(first: Sequence[float], second: Sequence[float], margin: float) -> Comparison:
+def compare_equal(
+    first: Sequence[float], second: Sequence[float], margin: float, claims: int = 1
+) -> Comparison:
     """Do the two differ by less than ``margin``? Two one-sided paired t-tests (TOST).
+
+    ``claims`` are tested together.
 
     Raises:
         ValueError: the two are not as many, or not finite, or the margin is not positive.
@@ -70,7 +79,8 @@ def compare_equal(first: Sequence[float], second: Sequence[float], margin: float
         p=max(inside),
         # Either side would do, so the smaller p counts twice (Bonferroni).
         against=min(1.0, 2 * min(outside)),
-        detectable=detectable_effect(difference),
+        # Both tests must succeed: each may fail half as often.
+        detectable=detectable_effect(difference, claims, (1 + POWER) / 2),
     )
 
 
@@ -96,15 +106,15 @@ def _lower_tail(difference: Estimate, margin: float) -> float:
     return 1.0 if difference.n == 1 else 1 - _upper_tail(difference, margin)
 
 
-def detectable_effect(difference: Estimate) -> float | None:
-    """Smallest true difference that a one-sided paired t-test at 5 % finds with power 0.8."""
+def detectable_effect(difference: Estimate, claims: int = 1, power: float = POWER) -> float | None:
+    """Smallest true difference that a one-sided paired t-test at 5 % / ``claims`` finds."""
     n = difference.n
     if n == 1:
         return None
-    threshold = stats.t.ppf(1 - LEVEL, n - 1)
+    threshold = stats.t.isf(LEVEL / claims, n - 1)
 
     def lacking(noncentrality: float) -> float:
-        return float(stats.nct.sf(threshold, n - 1, noncentrality)) - POWER
+        return float(stats.nct.sf(threshold, n - 1, noncentrality)) - power
 
     most = 1.0
     while lacking(most) < 0:

@@ -62,7 +62,8 @@ class Finding:
         test: how it was judged, in words.
         difference: seed by seed; for a claim about chance, the distance from it.
         p: before Holm's correction; None where no test was made.
-        detectable: smallest effect that so many seeds would find four times in five.
+        detectable: smallest effect (of a claim that nothing differs: margin) that so many seeds
+            would find four times in five, at the strictest level of Holm's correction.
         verdict: ``holds``, ``does not`` or ``undecided``.
     """
 
@@ -202,7 +203,7 @@ def _findings(
 ) -> list[Finding]:
     by_place = {(figure.report, figure.arm): figure for figure in figures}
     tested = [q for q in asked if q.claim.chance is None]
-    comparisons = [_compare(q, by_place) for q in tested]
+    comparisons = [_compare(q, by_place, len(tested)) for q in tested]
     judged = iter(zip(comparisons, verdicts(comparisons), strict=True))
     findings = []
     for question in asked:
@@ -236,16 +237,18 @@ def _test(claim: Claim) -> str:
     return f"one-sided paired t-test{over}{beyond}{other}"
 
 
-def _compare(question: Question, figures: Mapping[tuple[str, str], Figure]) -> Comparison:
+def _compare(
+    question: Question, figures: Mapping[tuple[str, str], Figure], claims: int
+) -> Comparison:
     claim = question.claim
     first = figures[question.report, claim.arms[0]]
     second = figures[question.than or question.report, claim.arms[1]]
     if claim.same is not None:
-        return compare_equal(first.values, second.values, claim.within)
+        return compare_equal(first.values, second.values, claim.within, claims)
     if question.beyond:
         other = [figures[question.beyond, arm] for arm in claim.arms]
-        return compare_greater(_gains(first, second), _gains(*other), claim.margin)
-    return compare_greater(_signed(first), _signed(second), claim.margin)
+        return compare_greater(_gains(first, second), _gains(*other), claim.margin, claims)
+    return compare_greater(_signed(first), _signed(second), claim.margin, claims)
 
 
 def _signed(figure: Figure) -> list[float]:
