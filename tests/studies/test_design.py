@@ -121,6 +121,13 @@ def test_stages_may_belong_to_some_arms(tmp_path):
             {"report": [SOME["report"][2] | {"untrained": ["one"]}], "claims": []},
             "report 'late': 'one' is no arm",
         ),
+        (
+            {
+                "report": [SOME["report"][1] | {"gain": True}],
+                "claims": [{"says": "so", "report": "always", "chance": "one"}],
+            },
+            "claim 'so': chance is that of a figure as it is",
+        ),
     ],
 )
 def test_figures_of_arms_that_do_not_have_them_are_refused(change, fault):

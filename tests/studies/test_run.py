@@ -214,7 +214,9 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     # 7, 8, 9: away by 0.02, 0 and 0.02; the interval is ±1.96·0.05/√3.
     assert chance.verdict == "holds"
     assert chance.difference.mean == pytest.approx(0.04 / 3)
-    assert chance.detectable == pytest.approx(1.959964 * 0.05 / 3**0.5)
+    assert "within ±0.0566 of chance" in chance.test
+    # Four times in five beyond the interval.
+    assert chance.detectable == pytest.approx((1.959964 + 0.841621) * 0.05 / 3**0.5)
     # Both gains are 0 in every seed.
     assert further.difference.mean == 0
     assert further.verdict == "undecided"
@@ -274,6 +276,38 @@ def test_a_claim_may_allow_for_falling_short(plan, tmp_path):
     assert finding.test == "one-sided paired t-test, against being less by 0.5 or more"
     assert finding.difference.mean == 0
     assert finding.verdict == "holds"
+
+
+class Above(Pretend):
+    """Ranks that stray from chance by as much as is said."""
+
+    def __init__(self, distance, chance=2.0):
+        super().__init__()
+        self.distance, self.chance = distance, chance
+
+    def evaluate(self, run, task, *, settings, options):
+        rows = super().evaluate(run, task, settings=settings, options=options)
+        return [
+            replace(row, value=2.0 + self.distance, chance=self.chance)
+            if row.metric == "mean_log_rank"
+            else row
+            for row in rows
+        ]
+
+
+@pytest.mark.parametrize("away", [-0.06, -0.05, 0.05, 0.06])
+def test_chance_is_left_on_either_side(tmp_path, away):
+    design = parse_design(DESIGN | {"claims": [DESIGN["claims"][2]]})
+    ranks = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
+    (chance,) = summarise(ranks, do_study(ranks, tmp_path, Above(away)), "digest").findings
+    assert chance.difference.mean == pytest.approx(away)
+    assert chance.verdict == ("holds" if abs(away) < 1.96 * 0.05 / 3**0.5 else "does not")
+
+
+def test_a_figure_without_chance_is_not_held_against_it(plan, tmp_path):
+    outcomes = do_study(plan, tmp_path, Above(0.0, chance=None))
+    with pytest.raises(ValueError, match="report 'rank': guessing means nothing"):
+        summarise(plan, outcomes, "digest")
 
 
 def test_figures_belong_to_the_arms_that_have_them(tmp_path):

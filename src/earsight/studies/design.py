@@ -243,12 +243,15 @@ class Design:
 
     def _claim_faults(self) -> Iterator[str]:
         stages = {report.name: report.stage for report in self.report}
+        changed = {report.name for report in self.report if report.gain or report.untrained}
         for claim in self.claims:
             about = f"claim {claim.says!r}"
             yield from (f"{about}: {fault}" for fault in claim.faults())
             for name in filter(None, (claim.report, claim.beyond, claim.than)):
                 if name not in stages:
                     yield f"{about}: reports {name!r}, which is not reported"
+            if claim.chance is not None and claim.report in changed:
+                yield f"{about}: chance is that of a figure as it is, not of a gain or untrained"
             missing = [arm for arm in claim.arms if arm not in self.arms]
             yield from (f"{about}: {arm!r} is no arm" for arm in missing)
             for name, arms in claim.figures():

@@ -17,6 +17,7 @@ from earsight.studies.design import EVERY, Claim, Question, Report, questions, r
 from earsight.studies.run import Plan
 from earsight.studies.stages import Outcome
 from earsight.studies.statistics import (
+    POWER,
     Comparison,
     compare_equal,
     compare_greater,
@@ -63,7 +64,8 @@ class Finding:
         difference: seed by seed; for a claim about chance, the distance from it.
         p: before Holm's correction; None where no test was made.
         detectable: smallest effect (of a claim that nothing differs: margin) that so many seeds
-            would find four times in five, at the strictest level of Holm's correction.
+            would find four times in five, at the strictest level of Holm's correction; of a claim
+            about chance, the distance that would be found outside the interval so often.
         verdict: ``holds``, ``does not`` or ``undecided``.
     """
 
@@ -275,9 +277,9 @@ def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Quest
     rows = _rows(plan, outcomes, arm, report.stage)
     found = [_row(some, report) for some in rows]
     deviations = [_row(some, spread).value for some in rows]
-    away = [row.value - (row.chance or 0.0) for row in found]
-    half = stats.norm.ppf(1 - LEVEL / 2) * math.sqrt(sum(d * d for d in deviations)) / len(found)
-    distance = estimate(away)
+    distance = estimate([_beyond_chance(row, report) for row in found])
+    deviation = math.sqrt(sum(d * d for d in deviations)) / len(found)
+    half = stats.norm.isf(LEVEL / 2) * deviation
     return Finding(
         says=question.says,
         report=question.report,
@@ -285,9 +287,15 @@ def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Quest
         test=f"mean within ±{half:.3g} of chance, the 95 % interval of a random pairing",
         difference=distance,
         p=None,
-        detectable=float(half),
+        detectable=float(half + stats.norm.ppf(POWER) * deviation),
         verdict="holds" if abs(distance.mean) <= half else "does not",
     )
+
+
+def _beyond_chance(row: Row, report: Report) -> float:
+    if row.chance is None:
+        raise ValueError(f"report {report.name!r}: guessing means nothing for {report.row!r}")
+    return row.value - row.chance
 
 
 def write_summary(home: Path, summary: Summary) -> Path:
