@@ -129,6 +129,14 @@ def test_differences_without_spread():
     assert compare_greater([1.0, 2.0], [1.0, 2.0]).p == 0.5
 
 
+def test_what_rounding_leaves_is_no_difference():
+    # 0.3 - 0.2 and 0.1 differ by 3e-17, the same in both seeds.
+    same = compare_greater([0.3 - 0.2, 0.3 - 0.2], [0.1, 0.1])
+    assert (same.p, same.against) == (0.5, 0.5)
+    at_margin = compare_greater([0.52, 0.52], [0.5, 0.5], margin=0.02)
+    assert (at_margin.p, at_margin.against) == (0.5, 0.5)
+
+
 def test_what_cannot_be_compared():
     with pytest.raises(ValueError, match="2 and 1 seeds"):
         compare_greater([1.0, 2.0], [1.0])
