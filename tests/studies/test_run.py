@@ -295,6 +295,36 @@ class Above(Pretend):
         ]
 
 
+class Ranked(Pretend):
+    """More epochs bring lower ranks, and more in a probe."""
+
+    def evaluate(self, run, task, *, settings, options):
+        epochs, seed = map(int, (run / "encoders.safetensors").read_text().split())
+        rows = super().evaluate(run, task, settings=settings, options=options)
+        return [
+            replace(row, value=2.0 - 0.2 * (epochs == 60) + 0.01 * seed * (epochs == 60))
+            if row.metric == "mean_log_rank"
+            else row
+            for row in rows
+        ]
+
+
+def test_of_ranks_less_is_better(tmp_path):
+    claims = [
+        {"says": "better", "report": "rank", "more": ["few", "many"]},
+        {"says": "worse", "report": "rank", "more": ["many", "few"]},
+        {"says": "by 0.05", "report": "rank", "more": ["few", "many"], "margin": 0.05},
+        {"says": "more than in probes", "report": "rank", "more": ["few", "many"], "beyond": "x"},
+    ]
+    probe = {"name": "x", "stage": "retrieve", "row": "retrieval/both/mean_log_rank_deviation"}
+    own = {"claims": claims, "report": [*DESIGN["report"], probe]}
+    ranks = plan_study(parse_design(DESIGN | own), tmp_path / "c", "digest", seeds=3)
+    found = summarise(ranks, do_study(ranks, tmp_path, Ranked()), "digest").findings
+    # Seeds 7, 8, 9: few (60 epochs) have ranks lower by 0.13, 0.12 and 0.11.
+    assert [f.difference.mean for f in found] == pytest.approx([0.12, -0.12, 0.12, 0.12])
+    assert [f.verdict for f in found] == ["holds", "does not", "holds", "holds"]
+
+
 @pytest.mark.parametrize("away", [-0.06, -0.05, 0.05, 0.06])
 def test_chance_is_left_on_either_side(tmp_path, away):
     design = parse_design(DESIGN | {"claims": [DESIGN["claims"][2]]})

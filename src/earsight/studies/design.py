@@ -104,12 +104,12 @@ class Claim:
     Attributes:
         says: the claim, for people.
         report: name of the figure (with ``{label}``, one claim per label).
-        more: arms of which the first exceeds the second.
+        more: arms of which the first is better than the second: more, or of what falls as a model
+            improves, such as ranks, less.
         same: arms that differ by less than ``within``.
         chance: arm whose mean lies within the 95 % interval of guessing.
-        margin: by which the first must exceed the second; below 0, by which it may fall short.
-        beyond: name of another figure; the first must then exceed the second by more than it does
-            there.
+        margin: by which the first must be better; below 0, by which it may fall short.
+        beyond: name of another figure; the first must then be better by more than it is there.
         than: name of another figure; what is said of the second arm is then taken from there.
         within: margin of ``same``.
     """

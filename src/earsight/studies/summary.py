@@ -61,7 +61,9 @@ class Finding:
         report: the figure that it is about.
         arms: of which it speaks.
         test: how it was judged, in words.
-        difference: seed by seed; for a claim about chance, the distance from it.
+        difference: by how much the first is better (so where less is better, the second less the
+            first), seed by seed; for a claim that nothing differs, the first less the second; for
+            a claim about chance, the distance from it.
         p: before Holm's correction; None where no test was made.
         detectable: smallest effect (of a claim that nothing differs: margin) that so many seeds
             would find four times in five, at the strictest level of Holm's correction; of a claim
