@@ -190,6 +190,36 @@ def test_free_settings_decide_nothing(tmp_path):
     assert keys() != keys("optimizer.lr=1e-5")
 
 
+def test_what_a_run_tells_its_evaluations_is_part_of_their_keys(tmp_path):
+    design = parse_design(DESIGN)
+
+    def keys(*settings):
+        made = plan_study(design, tmp_path / "c.parquet", "d", seeds=1, settings=settings)
+        return {at: job.key for at, job in made.jobs.items()}
+
+    # Evaluations during the training decide nothing.
+    assert keys() == keys("evaluation.every=2", "evaluation.tasks=[geometry]")
+    plain, three = keys(), keys("evaluation.clips=3")
+    assert all(plain[at] != three[at] for at in plain)
+    assert three == keys("evaluation.clips=1", "evaluation.clips=3")
+    assert three != keys("evaluation.clips=3", "evaluation.clips=1")
+
+
+def test_the_setting_that_overrides_is_the_one_in_the_key(tmp_path):
+    def keys(stage, arm):
+        probe = {"do": "evaluate", "of": "train", "task": "knn", "settings": [stage]}
+        stages = {"train": {"do": "pretrain"}, "probe": probe}
+        own = {"arms": {"one": {"probe": [arm]}}, "stages": stages, "claims": []}
+        design = parse_design(
+            DESIGN | own | {"report": [{"name": "x", "stage": "probe", "row": "y"}]}
+        )
+        return plan_study(design, tmp_path / "c", "d", seeds=1).jobs["one", 7, "probe"].key
+
+    fewer = keys("evaluation.clips=3", "evaluation.clips=1")
+    assert fewer != keys("evaluation.clips=1", "evaluation.clips=3")
+    assert fewer == keys("evaluation.clips=5", "evaluation.clips=1")
+
+
 def test_a_budget_ends_it_and_it_goes_on(plan, tmp_path):
     with pytest.raises(BudgetOverError, match=r"24 of 24 stages left; the same command goes on"):
         do_study(plan, tmp_path, Pretend(), until=time.monotonic() - 1)

@@ -89,17 +89,25 @@ def plan_study(
                 if arm not in design.of_stage(name):
                     continue
                 after = jobs[arm, seed, stage.of] if stage.of else None
+                measured: list[str] = []
                 if stage.do == "evaluate" and after is not None:
                     stage = about_label(varied(stage, changes.get(name, ())), design.labels)
                     stage = by_labels(stage, design.labels)
                     config = after.config
                 else:
                     shared = (*design.settings, *stage.settings, *changes.get(name, ()), *settings)
+                    measured = [text for text in shared if _is_measured(text)]
                     own = [f"seed={seed}", f'data.corpus="{corpus_path.resolve()}"']
                     own += [f'start="../{after.key}"'] if after else []
                     config = parse(override(presets.load(design.preset), [*shared, *own]))
-                jobs[arm, seed, name] = make_job(name, stage, config, corpus, after)
+                jobs[arm, seed, name] = make_job(name, stage, config, corpus, after, measured)
     return Plan(design=design, seeds=chosen, jobs=jobs)
+
+
+def _is_measured(setting: str) -> bool:
+    """Whether a run's evaluations take it over; those made during the training decide nothing."""
+    name = setting.partition("=")[0].strip()
+    return name.startswith("evaluation.") and name not in ("evaluation.every", "evaluation.tasks")
 
 
 def varied(stage: Stage, changes: Sequence[str]) -> Stage:

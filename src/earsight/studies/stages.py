@@ -86,25 +86,46 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def make_job(
-    name: str, stage: Stage, config: RunConfig, corpus: str, after: Job | None = None
+    name: str,
+    stage: Stage,
+    config: RunConfig,
+    corpus: str,
+    after: Job | None = None,
+    measured: Sequence[str] = (),
 ) -> Job:
-    """The job of a stage; ``corpus`` is its digest."""
+    """The job of a stage.
+
+    Args:
+        name: of the stage.
+        stage: what it does.
+        config: of the run that it makes or evaluates.
+        corpus: its digest.
+        after: the job that it builds on.
+        measured: settings of evaluations that are given to a run; its evaluations take them over.
+    """
     decided: dict[str, Any] = {
         "schema": SCHEMA,
         "do": stage.do,
         "corpus": corpus,
         "after": after.key if after else "",
         "settings": changed(config) if stage.do != "evaluate" else {},
-        "task": [stage.task, sorted(stage.settings), stage.options],
+        "task": [stage.task, sorted(_last(stage.settings)), stage.options],
     }
     if stage.do != "evaluate":
         # What a run is made with stands in its configuration already.
         decided["task"] = []
+    if of_evaluations := sorted(_last(measured)):
+        decided["measured"] = of_evaluations
     if stage.do != "evaluate" and config.plugins:
         decided["plugins"] = [_code_digest(name) for name in config.plugins]
     text = json.dumps(decided, sort_keys=True)
     key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return Job(key=key, name=name, stage=stage, config=config, after=after)
+
+
+def _last(settings: Sequence[str]) -> list[str]:
+    """Settings without those that a later one overrides: order is lost in a key."""
+    return list({text.partition("=")[0].strip(): text for text in settings}.values())
 
 
 def _code_digest(name: str) -> str:
