@@ -154,6 +154,17 @@ def test_a_changed_default_is_noticed(plan, tmp_path):
         read_outcome(tmp_path, job)
 
 
+def test_a_run_of_a_changed_default_is_not_evaluated_again(plan, tmp_path):
+    do_study(plan, tmp_path, Pretend())
+    probe = next(job for job in plan.unique() if job.stage.task == "probe")
+    for job in (probe, probe.after):
+        path = outcome_path(tmp_path, job)
+        path.write_text(path.read_text().replace('"audio.n_fft": 256', '"audio.n_fft": 1'))
+    assert [job.key for job in needed([probe], tmp_path)] == [probe.after.key, probe.key]
+    outcome_path(tmp_path, probe.after).unlink()
+    assert needed([probe], tmp_path) == [probe]
+
+
 def test_arms_change_evaluations_too(tmp_path):
     tuned = {
         "do": "evaluate",

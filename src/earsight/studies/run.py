@@ -19,6 +19,7 @@ from earsight.studies.stages import (
     Job,
     Outcome,
     make_job,
+    outcome_path,
     read_outcome,
     run_folder,
     write_outcome,
@@ -206,8 +207,10 @@ def needed(jobs: Iterable[Job], home: Path) -> list[Job]:
 
 
 def is_made(home: Path, job: Job) -> bool:
-    """Whether the run of a job has finished."""
-    return (run_folder(home, job) / "encoders.safetensors").exists()
+    """Whether the run of a job has finished, with the settings of now."""
+    done = (run_folder(home, job) / "encoders.safetensors").exists()
+    # A run that was stopped before its outcome was kept has none.
+    return done and (not outcome_path(home, job).exists() or read_outcome(home, job) is not None)
 
 
 def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None]) -> None:
