@@ -44,8 +44,9 @@ def _panel(panel: Axes, name: str, figures: Sequence[Figure]) -> None:
             panel.plot([scale * found.low, scale * found.high], [at, at], color=_MEAN, lw=2)
         panel.plot([scale * found.mean], [at], "D", ms=5, color=_MEAN)
     chances = [figure.chance for figure in figures]
-    if chances[0] is not None and len({f"{chance:.3f}" for chance in chances}) == 1:
-        panel.axvline(scale * chances[0], color=_CHANCE, lw=1, ls="--")
+    known = [chance for chance in chances if chance is not None]
+    if len(known) == len(chances) and len({f"{chance:.3f}" for chance in known}) == 1:
+        panel.axvline(scale * known[0], color=_CHANCE, lw=1, ls="--")
     else:
         marks = [(scale * x, at) for at, x in enumerate(chances) if x is not None]
         panel.plot([x for x, _ in marks], [at for _, at in marks], "|", ms=9, color=_CHANCE)
