@@ -258,6 +258,9 @@ def test_a_summary_has_figures_and_verdicts(plan, tmp_path):
     assert "within ±0.0566 of chance" in chance.test
     # Four times in five beyond the interval.
     assert chance.detectable == pytest.approx((1.959964 + 0.841621) * 0.05 / 3**0.5)
+    assert alike.test == "two one-sided paired t-tests within ±50 points"
+    assert further.test.endswith("of the difference and of that in “shape”")
+    assert other.test == "one-sided paired t-test with “spread”"
     # Both gains are 0 in every seed.
     assert further.difference.mean == 0
     assert further.verdict == "undecided"
@@ -314,7 +317,7 @@ def test_a_claim_may_allow_for_falling_short(plan, tmp_path):
     design = parse_design(DESIGN | {"claims": [claim]})
     other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
     finding, *_ = summarise(other, do_study(other, tmp_path, Pretend()), "digest").findings
-    assert finding.test == "one-sided paired t-test, against being less by 0.5 or more"
+    assert finding.test == "one-sided paired t-test, against being less by 50 points or more"
     assert finding.difference.mean == 0
     assert finding.verdict == "holds"
 

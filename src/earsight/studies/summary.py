@@ -12,8 +12,8 @@ from scipy import stats
 
 from earsight.evaluation.repeats import LEVEL, Estimate, estimate
 from earsight.evaluation.results import write_whole
-from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics
-from earsight.studies.design import EVERY, Claim, Question, Report, questions, reports
+from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics, is_share
+from earsight.studies.design import EVERY, Question, Report, questions, reports
 from earsight.studies.run import Plan
 from earsight.studies.stages import Outcome
 from earsight.studies.statistics import (
@@ -220,7 +220,7 @@ def _findings(
                 says=question.says,
                 report=question.report,
                 arms=question.claim.arms,
-                test=_test(question.claim),
+                test=_test(question, by_place[question.report, question.claim.arms[0]].metric),
                 difference=comparison.difference,
                 p=comparison.p,
                 detectable=comparison.detectable,
@@ -230,15 +230,21 @@ def _findings(
     return findings
 
 
-def _test(claim: Claim) -> str:
+def _test(question: Question, metric: str) -> str:
+    claim = question.claim
     if claim.same is not None:
-        return f"two one-sided paired t-tests within ±{claim.within:g}"
-    over = f" by more than {claim.margin:g}" if claim.margin > 0 else ""
+        return f"two one-sided paired t-tests within ±{_amount(claim.within, metric)}"
+    over = f" by more than {_amount(claim.margin, metric)}" if claim.margin > 0 else ""
     if claim.margin < 0:
-        over = f", against being less by {-claim.margin:g} or more"
-    beyond = ", of the difference and of that in the other figure" if claim.beyond else ""
-    other = ", the other from its own figure" if claim.than else ""
+        over = f", against being less by {_amount(-claim.margin, metric)} or more"
+    beyond = f", of the difference and of that in “{question.beyond}”" if claim.beyond else ""
+    other = f" with “{question.than}”" if claim.than else ""
     return f"one-sided paired t-test{over}{beyond}{other}"
+
+
+def _amount(value: float, metric: str) -> str:
+    """As tables have it: shares are told in per cent."""
+    return f"{100 * value:g} points" if is_share(metric) else f"{value:g}"
 
 
 def _compare(
