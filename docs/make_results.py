@@ -24,10 +24,22 @@ INTRODUCTION = """# Results
 <!-- Written by docs/make_results.py from the files in studies/. -->
 
 What the methods do on a small machine, each claim tested over several seeds. Shares are in per
-cent: mean ± deviation over seeds, and the mean's 95 % interval. A claim *holds* where its test is
-significant at 5 % after Holm's correction over all claims of its study, *does not* where the
-opposite is, and is *undecided* otherwise; *detectable* is the smallest true effect that so many
-seeds would find four times in five. [How to run a study](studies.md).
+cent: mean ± deviation over seeds, and the mean's 95 % interval. Of a claim that one is better, the
+difference is above 0 where it is.
+
+- A claim *holds* where its test is significant at 5 % after Holm's correction over all claims of
+  its study, *does not* where the opposite is, corrected alike, and is *undecided* otherwise.
+  Intervals and p are those of a claim by itself, before correction: an interval may leave out 0
+  where the claim is undecided.
+- *Detectable* is the smallest true effect that so many seeds would find four times in five, at the
+  deviation seen and the strictest level that the correction may ask for; of a claim that two are
+  alike, the smallest margin that they would show if nothing differed.
+- A claim to be at chance is itself the null hypothesis: it *holds* where the mean lies within the
+  interval of guessing, and *does not* outside, without correction.
+- Seeds alone are repeated: corpus, split and test clips are the same. Studies share runs, and some
+  ask again what others asked; nothing is corrected across them.
+
+[How to run a study](studies.md).
 """
 CORPORA = """## Again, on your machine
 
@@ -63,12 +75,17 @@ Reasons = Mapping[str, Sequence[str]]
 
 
 def overview(found: Sequence[Summary], reasons: Reasons) -> list[str]:
-    """All claims by verdict, and where the reason was looked for."""
+    """All claims by verdict, and where the reason of a study's findings was looked for."""
     parts = []
     for verdict, title in VERDICTS.items():
         lines = [line for summary in found for line in claims(summary, verdict, reasons)]
         if lines:
-            head = ("claim", "difference", "study", *(() if verdict == "holds" else ("why?",)))
+            head = (
+                "claim",
+                "difference",
+                "study",
+                *(() if verdict == "holds" else ("study looked into in",)),
+            )
             parts += [f"## {title}\n", markdown([head, *lines]) + "\n"]
     return parts
 
