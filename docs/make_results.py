@@ -203,7 +203,7 @@ def page() -> str:
     parts = [
         INTRODUCTION,
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
-        f"{work(*found)}, two at a time.\n",
+        f"{work(*found)}.\n",
         *overview(found, reasons),
         *galleries(),
         CORPORA,
