@@ -100,11 +100,7 @@ def _upper_tail(difference: Estimate, margin: float) -> float:
     excess = difference.mean - margin
     error = difference.std / math.sqrt(difference.n)
     if error < _ROUNDING:
-        if abs(excess) < _ROUNDING:
-            return 0.5
-        # Seeds that all differ alike, as counts may, show no deviation: their signs are left.
-        signs = 0.5**difference.n
-        return signs if excess > 0 else 1 - signs
+        return 0.5 if abs(excess) < _ROUNDING else float(excess < 0)
     return float(stats.t.sf(excess / error, difference.n - 1))
 
 
