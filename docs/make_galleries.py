@@ -27,7 +27,7 @@ from earsight.training.devices import cores
 FIGURES = Path(__file__).parent / "figures"
 FACTS = FIGURES / "galleries.json"
 SEED = 1001
-CLIPS, HELD_OUT = 800, 100
+CLIPS, HELD_OUT = 600, 100
 REFERENCES = 5
 """Of those that an evaluation names, the first so many."""
 
