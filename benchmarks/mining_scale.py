@@ -112,15 +112,10 @@ def once(way: str, size: int, threads: int) -> dict[str, float]:
     return WAYS[way](size)
 
 
-def together(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    """The result of a call in this process."""
-    return work(*arguments)
-
-
 def main() -> int:
     args = arguments(__doc__ or "", {"threads": "threads (2)"})
     quick = args.quick
-    threads, sizes = (int(args.threads or 1), QUICK) if quick else (int(args.threads or 2), SIZES)
+    threads, sizes = int(args.threads or (1 if quick else 2)), QUICK if quick else SIZES
     ways = [way for way in WAYS if DEVICE.type == "cpu" or way.startswith("exact")]
     raw: dict[str, Any] = {"k": K, "threads": threads, "quick": quick}
     if DEVICE.type == "cuda":
@@ -128,11 +123,11 @@ def main() -> int:
     head = ["rows", *(f"{way}: s" for way in ways), *(f"{way}: MiB" for way in ways)]
     raw["ways"] = {way: {} for way in ways}
     raw["table"] = [head]
-    # A process of its own tells the memory better, and takes seconds to start.
-    run = together if quick else alone
     for size in sizes:
         for way in ways:
-            raw["ways"][way][size] = run(once, way, size, threads)
+            one = (way, size, threads)
+            # A process of its own tells the memory better, and takes seconds to start.
+            raw["ways"][way][size] = once(*one) if quick else alone(once, *one)
         now = [raw["ways"][way][size] for way in ways]
         cells = [f"{one['seconds']:.3g}" for one in now]
         cells += [f"{one['bytes'] / 2**20:.0f}" for one in now]

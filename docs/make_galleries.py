@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import TypeAdapter
 
 from earsight import api
 from earsight.corpus.demo import render_demo
@@ -22,6 +21,7 @@ from earsight.evaluation.results import Evaluation
 from earsight.evaluation.shown import ShownClip, ShownExample
 from earsight.media.decode import decode
 from earsight.media.types import AudioRequest, ClipRequest, Limits, VideoRequest
+from earsight.report.examples import read_examples
 from earsight.training.devices import cores
 
 FIGURES = Path(__file__).parent / "figures"
@@ -63,7 +63,7 @@ def make(folder: Path) -> list[dict[str, Any]]:
         api.pretrain(config, folder / name, quiet=True)
         evaluation = evaluate(folder / name)
         image = FIGURES / f"gallery-{name}.jpg"
-        sheet(examples_of(evaluation)).save(image, quality=80, optimize=True)
+        sheet(read_examples(evaluation)[:REFERENCES]).save(image, quality=80, optimize=True)
         facts.append(
             {
                 "title": title,
@@ -77,12 +77,6 @@ def make(folder: Path) -> list[dict[str, Any]]:
             }
         )
     return facts
-
-
-def examples_of(evaluation: Evaluation) -> Sequence[ShownExample]:
-    """What its page would show, from the first."""
-    every = TypeAdapter(tuple[ShownExample, ...]).validate_python(evaluation.details["examples"])
-    return every[:REFERENCES]
 
 
 def sheet(examples: Sequence[ShownExample]) -> Image.Image:

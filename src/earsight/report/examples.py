@@ -34,20 +34,24 @@ class PlayedExample:
 
 
 def play_examples(evaluation: Evaluation, embedder: Embedder) -> list[PlayedExample]:
+    """The examples of an evaluation with their players; see :func:`read_examples`."""
+    return [_played(example, embedder) for example in read_examples(evaluation)]
+
+
+def read_examples(evaluation: Evaluation) -> tuple[ShownExample, ...]:
     """The examples of an evaluation; none of one that was made before they were recorded.
 
     Raises:
         ValueError: they are damaged; the message names the entry.
     """
     try:
-        examples = TypeAdapter(tuple[ShownExample, ...]).validate_python(
+        return TypeAdapter(tuple[ShownExample, ...]).validate_python(
             evaluation.details.get("examples", ())
         )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, ("details", "examples", *first["loc"])))
         raise ValueError(f"{evaluation.name}: {where}: {first['msg']}; evaluate again") from error
-    return [_played(example, embedder) for example in examples]
 
 
 def _played(example: ShownExample, embedder: Embedder) -> PlayedExample:
