@@ -13,10 +13,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from earsight.media.open import Deadline
+from earsight.media.open import Deadline, Unprobed
 from earsight.media.packets import Window
 from earsight.media.picture import Converter
-from earsight.media.streams import Unprobed
 from earsight.media.types import MediaError, VideoRequest
 
 _NONREF_EXACT = frozenset({"h264", "hevc"})

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from earsight.media.members import suffix_of
-from earsight.media.open import Deadline, open_media
+from earsight.media.open import Deadline, Unprobed, open_media
 from earsight.media.packets import PacketReader, Unsearchable
-from earsight.media.streams import Chosen, Unprobed, check_header, check_rate, choose
+from earsight.media.streams import Chosen, check_header, check_rate, choose
 from earsight.media.types import Limits, MediaError
 
 Result = TypeVar("Result")

@@ -15,9 +15,9 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from earsight.media.open import Deadline
+from earsight.media.open import Deadline, Unprobed
 from earsight.media.packets import Window
-from earsight.media.streams import Unprobed, seconds_per_tick
+from earsight.media.streams import seconds_per_tick
 from earsight.media.types import AudioRequest, MediaError
 
 Samples = NDArray[np.float32]
@@ -96,7 +96,9 @@ def audio_window(track: Track, stream: AudioStream) -> Window:
 
 def as_floats(samples: Steps) -> Samples:
     """Samples of 16 bits as float32 in [-1, 1)."""
-    return samples.astype(np.float32) * np.float32(1 / _STEPS)
+    floats: Samples = samples.astype(np.float32)
+    floats *= np.float32(1 / _STEPS)
+    return floats
 
 
 @dataclass
@@ -228,7 +230,9 @@ class Track:
             skip = first_sample(request, zero) - first * request.rate // self.rate
             found = resample(found, self.rate, request.rate)[skip : skip + sample_count(request)]
         assert len(found) == sample_count(request)
-        steps: Steps = np.rint(np.clip(found * _STEPS, -_STEPS, _STEPS - 1)).astype(np.int16)
+        levels = found * _STEPS
+        np.rint(levels, out=levels)
+        steps: Steps = np.clip(levels, -_STEPS, _STEPS - 1, out=levels).astype(np.int16)
         return steps
 
 

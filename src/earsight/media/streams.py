@@ -8,17 +8,13 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from earsight.media.open import max_pixels
+from earsight.media.open import Unprobed, max_pixels
 from earsight.media.types import Limits, MediaError
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 
 _HIGHEST_RATE = 768_000
-
-
-class Unprobed(Exception):  # noqa: N818 - a signal, not an error
-    """The header of a file that was opened without probing does not tell enough."""
 
 
 @dataclass(frozen=True, kw_only=True)

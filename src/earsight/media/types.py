@@ -43,8 +43,8 @@ class Coding:
     short_side: int = 256
     fps: float = 16.0
     rate: int = 24_000
-    keyframe_every: int = 8
-    crf: int = 20
+    keyframe_every: int = 4
+    crf: int = 24
     preset: str = "medium"
 
 

@@ -101,9 +101,15 @@ def augment(
     if not config.recoloured:
         return normalise(video, memory_format=memory_format)
     change = _draw(config, seed, as_array(index), view, video.device)
-    result = torch.empty_like(video, dtype=torch.float32, memory_format=memory_format)
     if fused:
-        return _fused(video, result, change, contrast=bool(config.contrast), hue=bool(config.hue))
+        return compiled()(
+            video,
+            **vars(change),
+            contrast=bool(config.contrast),
+            hue=bool(config.hue),
+            memory_format=_format(video, memory_format),
+        )
+    result = torch.empty_like(video, dtype=torch.float32, memory_format=memory_format)
     colours = bool(config.saturation or config.grayscale)
     gray = torch.zeros(len(video), device=video.device)
     for clips, frames in _pieces(video):
@@ -117,16 +123,12 @@ def augment(
     return result
 
 
-def _fused(video: Tensor, result: Tensor, change: _Change, *, contrast: bool, hue: bool) -> Tensor:
-    """The same by compiled code; on the CPU clip by clip, as in :func:`_pieces`."""
-    step = 1 if video.device.type == "cpu" else len(video)
-    for first in range(0, len(video), step):
-        clips = slice(first, first + step)
-        rows = (change.scale, change.blend, change.offset, change.turn)
-        compiled()(
-            video[clips], result[clips], *(row[clips] for row in rows), contrast=contrast, hue=hue
-        )
-    return result
+def _format(video: Tensor, wanted: torch.memory_format) -> torch.memory_format:
+    """A memory format by name, where ``wanted`` may be that of ``video``."""
+    if wanted != torch.preserve_format:
+        return wanted
+    last = torch.channels_last_3d
+    return last if video.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
 def _check(video: Tensor) -> None:

@@ -22,7 +22,7 @@ PEAKS = (0.0, 1 / 3, 2 / 3)
 
 
 @cache
-def compiled() -> Callable[..., None]:
+def compiled() -> Callable[..., Tensor]:
     """:func:`change`, compiled anew for each shape and memory format it meets."""
     made: Any = torch.compile(change, fullgraph=True, dynamic=False)
     return made  # type: ignore[no-any-return]
@@ -30,19 +30,18 @@ def compiled() -> Callable[..., None]:
 
 def change(
     source: Tensor,
-    out: Tensor,
     scale: Tensor,
     blend: Tensor,
     offset: Tensor,
     turn: Tensor,
     contrast: bool,
     hue: bool,
-) -> None:
+    memory_format: torch.memory_format,
+) -> Tensor:
     """Brightness, contrast, saturation and hue of clips, normalised.
 
     Args:
         source: ``(B, 3, T, H, W)`` uint8.
-        out: the same shape, float32, in any memory format; is written.
         scale: ``(B,)``, as ``blend`` and ``offset`` of
             ``scale·x + blend·gray(x) + offset·gray(mean)``, with ``x`` from 0 to 255.
         blend: ``(B,)``.
@@ -50,6 +49,11 @@ def change(
         turn: ``(B,)`` of hue, in turns.
         contrast: whether the mean matters.
         hue: whether hue is turned.
+        memory_format: of the result.
+
+    Returns:
+        The same shape, float32. (Were it to be written into a tensor that is given, the compiler
+        would make it elsewhere first and then copy it.)
     """
     x = source.flatten(2)
     rows = scale[:, None], blend[:, None], offset[:, None], turn[:, None]
@@ -63,7 +67,7 @@ def change(
         (channel - mean) * (1 / std)
         for channel, mean, std in zip(channels, IMAGENET_MEAN, IMAGENET_STD, strict=True)
     ]
-    out.copy_(torch.stack(scaled, 1).view(source.shape))
+    return torch.stack(scaled, 1).view(source.shape).contiguous(memory_format=memory_format)
 
 
 def _mean_gray(source: Tensor) -> Tensor:
