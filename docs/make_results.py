@@ -4,12 +4,12 @@ The page begins with all claims by their verdicts; then comes a section for each
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from earsight import presets
-from earsight.studies.design import read_design
+from earsight.studies.design import Design, read_design
 from earsight.studies.plot import plot
 from earsight.studies.summary import Summary, read_summary
 from earsight.studies.tables import figure_table, finding_table, markdown
@@ -70,40 +70,34 @@ VERDICTS = {
 }
 
 
-Reasons = Mapping[str, Sequence[str]]
-"""By study, those that looked for the reason of what it found."""
-
-
-def overview(found: Sequence[Summary], reasons: Reasons) -> list[str]:
+def overview(found: Sequence[Summary], designs: Sequence[Design]) -> list[str]:
     """All claims by verdict, and where the reason of a study's findings was looked for."""
     parts = []
     for verdict, title in VERDICTS.items():
-        lines = [line for summary in found for line in claims(summary, verdict, reasons)]
+        lines = [line for summary in found for line in claims(summary, verdict, designs)]
         if lines:
             head = (
                 "claim",
                 "difference",
                 "study",
-                *(() if verdict == "holds" else ("study looked into in",)),
+                *(() if verdict == "holds" else ("looked into in",)),
             )
             parts += [f"## {title}\n", markdown([head, *lines]) + "\n"]
     return parts
 
 
-def claims(summary: Summary, verdict: str, reasons: Reasons) -> list[tuple[str, ...]]:
+def claims(summary: Summary, verdict: str, designs: Sequence[Design]) -> list[tuple[str, ...]]:
     """A line for each claim of a study that was judged so."""
-    why = () if verdict == "holds" else (", ".join(map(link, reasons[summary.name])) or "–",)
+
+    def looked_into(says: str) -> tuple[str, ...]:
+        by = [link(one.name) for one in designs if one.looks_into(summary.name, says)]
+        return () if verdict == "holds" else (", ".join(by) or "–",)
+
     return [
-        (says, difference, link(summary.name), *why)
+        (says, difference, link(summary.name), *looked_into(says))
         for says, difference, *_, judged in finding_table(summary)[1:]
         if judged == verdict
     ]
-
-
-def all_reasons(found: Sequence[Summary]) -> Reasons:
-    """Of every study, which others explain it."""
-    explains = {one.name: read_design(one.name).explains for one in found}
-    return {study: [name for name in explains if study in explains[name]] for study in explains}
 
 
 def link(study: str) -> str:
@@ -121,11 +115,19 @@ def tests(summary: Summary) -> list[str]:
     return [f"- {'; '.join(says)}: {test}." for test, says in by_test.items()]
 
 
-def section(summary: Summary, reasons: Reasons) -> list[str]:
+def section(summary: Summary, designs: Sequence[Design]) -> list[str]:
     """A study: what it asks, its figures, its claims, and what it took."""
-    design = read_design(summary.name)
-    looked = [f"Looks for the reason of {link(name)}." for name in design.explains]
-    looked += [f"The reason is looked for in {link(n)}." for n in reasons[summary.name]]
+    shown = {design.name: design for design in designs}
+    looked = [
+        f"Looks for the reason of claims of {link(other)}."
+        for other in shown[summary.name].explains
+        if other in shown
+    ]
+    looked += [
+        f"The reason of some claims is looked for in {link(name)}."
+        for name, design in shown.items()
+        if summary.name in design.explains
+    ]
     return [
         f"## {summary.name}\n",
         f"{summary.about.strip()}\n",
@@ -199,17 +201,17 @@ def page() -> str:
         return "\n".join([INTRODUCTION, NOTHING])
     seeds = sorted({len(summary.seeds) for summary in found})
     claimed = sum(len(summary.findings) for summary in found)
-    reasons = all_reasons(found)
+    designs = [read_design(summary.name) for summary in found]
     parts = [
         INTRODUCTION,
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
         f"{work(*found)}.\n",
-        *overview(found, reasons),
+        *overview(found, designs),
         *galleries(),
         CORPORA,
     ]
     for summary in found:
-        parts += section(summary, reasons)
+        parts += section(summary, designs)
     return "\n".join(parts)
 
 

@@ -31,7 +31,15 @@ def test_studies_of_the_package_are_sound(name, tmp_path):
     assert design.name == name
     plan = plan_study(design, tmp_path / "corpus.parquet", "digest", seeds=1)
     assert {arm for arm, _, _ in plan.jobs} == set(design.arms)
-    assert set(design.explains) <= set(names()) - {name}
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_a_study_looks_into_is_claimed_by_another(name):
+    for other, beginnings in read_design(name).explains.items():
+        assert other != name
+        said = [question.says for question in questions(read_design(other))]
+        for beginning in beginnings:
+            assert any(says.startswith(beginning) for says in said), beginning
 
 
 def test_labels_stand_in_names_and_rows():

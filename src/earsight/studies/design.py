@@ -159,7 +159,8 @@ class Design:
     Attributes:
         name: of the study.
         about: what it asks, in a sentence or two.
-        explains: studies whose findings it looks into, for the most likely reason.
+        explains: what it looks into, for the most likely reason: other studies, each with how those
+            of their claims begin.
         preset: settings that all arms share.
         settings: changes to them.
         labels: label columns that ``{label}`` stands for.
@@ -174,7 +175,7 @@ class Design:
     name: str
     about: str
     preset: str
-    explains: tuple[str, ...] = ()
+    explains: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     settings: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     first_seed: int
@@ -183,6 +184,10 @@ class Design:
     stages: dict[str, Stage]
     report: tuple[Report, ...]
     claims: tuple[Claim, ...] = ()
+
+    def looks_into(self, study: str, claim: str) -> bool:
+        """Whether it looks for the reason of another study's claim."""
+        return claim.startswith(self.explains.get(study, ()))
 
     def of_stage(self, name: str) -> list[str]:
         """The arms that do a stage."""
