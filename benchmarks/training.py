@@ -5,12 +5,18 @@ the steps on them (from memory, one thread), and the clips per second that the c
 all cores, after its start: as one process with workers that decode, and as two processes that
 decode for themselves. The target is the better one's share of ``cores / (decode + compute)``, which
 nothing can exceed that uses the cores for these two alone.
+
+What two processes that never wait for each other would reach is told beside it: the same, timed in
+two at once, each with half of the batch. Cores that are both busy are slower, and what a step takes
+whatever its batch is paid twice.
 """
 
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,9 +60,9 @@ def prepared(place: Path, files: int) -> Path:
     return place / "shards"
 
 
-def apart(corpus: Path, steps: int) -> dict[str, float]:
+def apart(corpus: Path, steps: int, batch: int = BATCH) -> dict[str, float]:
     """Core-seconds a clip of decoding and of computing, each alone."""
-    settings = [f"data.corpus={corpus}", f"train.batch={BATCH}", "data.workers=0"]
+    settings = [f"data.corpus={corpus}", f"train.batch={batch}", "data.workers=0"]
     config = api.configure("tiny", settings=settings)
     data = open_data(config, once=True)
     plan = Plan.of(config, len(data.train))
@@ -80,14 +86,31 @@ def apart(corpus: Path, steps: int) -> dict[str, float]:
         "decode": timed(partial(decode, range(2, 2 + steps)))["core"],
         "compute": timed(compute)["core"],
     }
-    return {name: value / (steps * BATCH) for name, value in seconds.items()}
+    return {name: value / (steps * batch) for name, value in seconds.items()}
+
+
+def two_at_once(corpus: Path, steps: int) -> list[dict[str, float]]:
+    """The same of two processes side by side, each with half of the batch."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2, one_thread) as pool:
+        return pool.starmap(apart, [(corpus, steps, BATCH // 2)] * 2, chunksize=1)
+
+
+def one_thread() -> None:
+    """A process as training has it."""
+    keep_memory()
+    torch.set_num_threads(1)
+
+
+def cost(found: Mapping[str, float]) -> float:
+    """Core-seconds of a clip."""
+    return found["decode"] + found["compute"]
 
 
 def main() -> int:
     """Measure in turns."""
     options = arguments(__doc__ or "")
-    keep_memory()
-    torch.set_num_threads(1)
+    one_thread()
     cores = sorted(os.sched_getaffinity(0))
     files, rounds, steps = (80, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
     raw: list[dict[str, Any]] = []
@@ -96,6 +119,7 @@ def main() -> int:
         corpus = prepared(place, files)
         for number in range(rounds):
             found = apart(corpus, steps)
+            busy = two_at_once(corpus, steps)
             settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[5]", "data.cache=none")
             more = (f"train.batch={BATCH}", f"train.log_every={1 if options.quick else 2}")
             speeds: dict[str, float] = {}
@@ -103,18 +127,15 @@ def main() -> int:
                 run = place / f"run-{number}-{processes}-{len(own)}"
                 lines = train(corpus, run, *settings, *more, *own, processes=processes, cores=cores)
                 speeds[side] = clips_per_second(lines, BATCH)
-            raw.append({**found, "clips_per_second": speeds})
+            raw.append({**found, "two at once": busy, "clips_per_second": speeds})
     shares = {
-        side: median(
-            [
-                (one["decode"] + one["compute"]) * one["clips_per_second"][side] / len(cores)
-                for one in raw
-            ]
-        )
+        side: median([cost(one) * one["clips_per_second"][side] / len(cores) for one in raw])
         for side in SIDES
     }
+    ceiling = median([cost(one) / cost(other) for one in raw for other in one["two at once"]])
     for side, share in shares.items():
         print(f"{side}: {share:.2f} of what decoding and computing allow")
+    print(f"two processes that never wait for each other would reach: {ceiling:.2f}")
     for name in ("decode", "compute"):
         print(f"{name}: {1e3 * median([one[name] for one in raw]):.2f} core-ms a clip")
     targets = [
@@ -124,7 +145,8 @@ def main() -> int:
             least=SHARE,
         )
     ]
-    return finish(targets, {"rounds": raw, "shares": shares, "quick": options.quick}, options.json)
+    report = {"rounds": raw, "shares": shares, "ceiling": ceiling, "quick": options.quick}
+    return finish(targets, report, options.json)
 
 
 if __name__ == "__main__":
