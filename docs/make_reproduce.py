@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from make_scale import amount, duration, load, table
+from make_scale import amount, duration, step_speed, table
 from reproduce_costs import (
     CLIP,
     clip_work,
@@ -121,7 +121,7 @@ def overview() -> list[str]:
         f"on {GPUS} GPUs",
         "cores a GPU",
     ]
-    step = load("step.gpu")
+    step, _, timed = step_speed()
     return [
         "## What it takes\n",
         f"On {step['gpu']}:\n",
@@ -131,7 +131,7 @@ def overview() -> list[str]:
         f"- **GPU hours**: clips trained on × operations of a clip ÷ {rate() / 1e12:.0f}·10¹² "
         "operations a second. The operations (products and convolutions, forward and "
         "backward) are counted in the presets' own encoders; the speed is that of a whole "
-        f"[measured](benchmarks.md) step of AVID on {step['clips']} clips, compiled. Other "
+        f"[measured](benchmarks.md) step of AVID on {step['clips']} clips, {timed}. Other "
         "encoders reach another share of a GPU's speed, so CM-ACC's hours may be off by a factor "
         "of two. A clip of CM-ACC goes forward through the key encoders too, and its pool is "
         "encoded once an epoch.",

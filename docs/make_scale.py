@@ -38,6 +38,15 @@ def load(name: str) -> Report:
     return report
 
 
+def step_speed() -> tuple[Report, float, str]:
+    """The step timed on a GPU, its clips per second, and how it was timed: compiled, or not."""
+    step = load("step.gpu")
+    milliseconds = {row[0]: float(row[1]) for row in step["table"][1:]}
+    compiled = "ours, compiled" in milliseconds
+    seconds = 1e-3 * milliseconds["ours, compiled" if compiled else "ours"]
+    return step, step["clips"] / seconds, "compiled" if compiled else "not compiled"
+
+
 def amount(count: float) -> str:
     """Bytes in a unit that suits them."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -201,9 +210,7 @@ def storage() -> list[str]:
     """Bytes on disks and networks, and cores that decode."""
     film, loader = load("prepared"), load("loader")
     each = film["film"]["bytes"] / film["film"]["seconds"]
-    step = load("step.gpu")
-    milliseconds = {row[0]: float(row[1]) for row in step["table"][1:]}
-    rate = step["clips"] / (1e-3 * milliseconds["ours, compiled"])
+    step, rate, timed = step_speed()
     cores = {
         "as found": rate / loader["clips_per_second"]["earsight"],
         "prepared": rate / film["clips_per_second"]["prepared"],
@@ -222,7 +229,7 @@ def storage() -> list[str]:
         "## Storage, decoding, network\n",
         f"Clips of {CLIP:.0f} s, prepared as in [Prepare a corpus](prepare.md) ({amount(each)} a "
         "second of film, of the file that the benchmarks read), and R(2+1)D-18 with Conv2D at full "
-        f"size on {step['gpu']} ({rate:,.0f} clips a second, compiled):\n",
+        f"size on {step['gpu']} ({rate:,.0f} clips a second, {timed}):\n",
         table(["clips", "prepared", "shards", "an epoch, one GPU", "64 GPUs"], rows),
         f"One such GPU wants **{cores['as found']:.0f} cores** that decode films as found, or "
         f"**{cores['prepared']:.0f}** with prepared ones; machines with eight GPUs seldom have "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from make_scale import grown, load
+from make_scale import grown, load, step_speed
 from reproduce_plans import FOLDS, GPUS, Plan
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -56,10 +56,9 @@ def work(preset: str, protocol: str = "", modality: str = "") -> Work:
 
 
 def rate() -> float:
-    """Operations a second of a measured, compiled step: all of its time counts."""
-    step = load("step.gpu")
-    milliseconds = {row[0]: float(row[1]) for row in step["table"][1:]}
-    return float(step["operations"] / (1e-3 * milliseconds["ours, compiled"]))
+    """Operations a second of a measured step: all of its time counts."""
+    step, clips, _ = step_speed()
+    return float(step["operations"] / step["clips"] * clips)
 
 
 def clip_work(plan: Plan) -> float:
