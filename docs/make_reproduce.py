@@ -161,7 +161,7 @@ def storage() -> list[str]:
     return [
         f"Shards take {amount(film_bytes())} for a second of film, as measured with one film of "
         f"340 × 256, and clips last {CLIP:.0f} s; core hours of preparing are those of films of "
-        "480 × 270 ([Prepare a corpus](prepare.md)). Downloads come on top: as much or more.\n",
+        "426 × 240 ([Prepare a corpus](prepare.md)). Downloads come on top: as much or more.\n",
         table(["shards", "clips", "bytes", "core hours"], rows),
     ]
 
