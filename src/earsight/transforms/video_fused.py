@@ -23,8 +23,8 @@ PEAKS = (0.0, 1 / 3, 2 / 3)
 
 @cache
 def compiled() -> Callable[..., Tensor]:
-    """:func:`change`, compiled anew for each shape and memory format it meets."""
-    made: Any = torch.compile(change, fullgraph=True, dynamic=False)
+    """:func:`change`, compiled for the first shape it meets; then for what changes, once for all."""
+    made: Any = torch.compile(change, fullgraph=True)
     return made  # type: ignore[no-any-return]
 
 
