@@ -23,7 +23,7 @@ PEAKS = (0.0, 1 / 3, 2 / 3)
 
 @cache
 def compiled() -> Callable[..., Tensor]:
-    """:func:`change`, compiled for the first shape it meets; then for what changes, once for all."""
+    """:func:`change`, compiled for the first shape it meets, and once for any that follow."""
     made: Any = torch.compile(change, fullgraph=True)
     return made  # type: ignore[no-any-return]
 
