@@ -1,8 +1,8 @@
 """The change of colours as one expression, for a compiler to make one pass over the pixels of.
 
 What :mod:`earsight.transforms.video` does in steps whose intermediate planes stay in a core's
-cache, the compiled form does in registers: a fifth of the time on a CPU. It has to be compiled
-first, for each shape of the clips.
+cache, the compiled form does in registers: a quarter of the time on a CPU. It has to be compiled
+first: some seconds, for clips of one shape.
 """
 
 from collections.abc import Callable
