@@ -1,5 +1,6 @@
 """Supervised runs and fine-tuning, on a few rendered clips."""
 
+import itertools
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from earsight.config import ConfigError
 from earsight.errors import StoppedError
 from earsight.evaluation.results import read_evaluation
 from earsight.training import loop as loop_module
+from earsight.training.checkpoint import CheckpointError
 from earsight.training.setup import build_method, build_model, open_data
 from earsight.training.targets import class_codes, target_of, with_classes
 
@@ -58,6 +60,24 @@ def test_a_supervised_run_has_one_encoder_and_named_classes(corpus, small, tmp_p
     assert {row.modality for row in probed.rows} == {"audio"}
     found = api.evaluate(tmp_path / "run", "retrieve")
     assert {row.modality for row in found.rows} == {"audio-audio"}
+
+
+def test_a_supervised_run_goes_on_with_its_own_labels_only(media, corpus, small, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other.parquet"
+    api.pretrain(supervised(corpus, small, "train.epochs=1"), run, quiet=True)
+    lines = (media / "labels.csv").read_text().splitlines()
+    at = lines[0].split(",").index("shape")
+    rows = [line.split(",") for line in lines[1:]]
+    for first, second in itertools.pairwise(rows):
+        if first[at] != second[at]:
+            first[at], second[at] = second[at], first[at]
+            break
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join([lines[0], *map(",".join, rows)]))
+    api.scan([str(media)], other, labels=labels, workers=0)
+    more = api.run_config(run, preset=None, config=None, corpus=other, settings=[], resume=True)
+    with pytest.raises(CheckpointError, match="2 instances have another shape"):
+        api.pretrain(more, run, resume=True, quiet=True)
 
 
 def test_batches_carry_the_classes_of_their_rows(corpus, small):

@@ -208,11 +208,13 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next loss depends on; called on all ranks."""
+        labels = self.clips.labels
         return {
             "step": self.step,
             "elapsed": self.elapsed,
             "config": as_tree(self.config),
             "keys": torch.from_numpy(self.clips.instances.key.view("int64").copy()),
+            **({} if labels is None else {"labels": torch.from_numpy(labels.copy())}),
             "model": self.parts.model.state_dict(),
             "method": self.parts.method.whole_state(),
             "inputs": self.parts.inputs.state_dict(),

@@ -18,6 +18,7 @@ from earsight.training.checkpoint import (
     steps_saved,
 )
 from earsight.training.distributed import Ranks
+from earsight.training.targets import class_codes, target_of
 
 _EACH_ITS_OWN = (
     "threads",
@@ -68,7 +69,7 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
 
     Raises:
         ConfigError: names every setting that differs.
-        CheckpointError: the corpus has gained or lost instances.
+        CheckpointError: the corpus has gained or lost instances, or their labels have changed.
     """
     # A setting that did not exist then had the value that is now its default.
     check_settings(parse(state["config"]), config)
@@ -78,6 +79,15 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
         raise CheckpointError(
             f"the corpus has changed since the run began ({lost} instances lost, {gained} gained); "
             "resume on the corpus it was started with, or start a new run"
+        )
+    target = target_of(config)
+    if target is None or "labels" not in state:
+        return
+    changed = int((state["labels"].numpy() != class_codes(train, target)).sum())
+    if changed:
+        raise CheckpointError(
+            f"the corpus has changed since the run began ({changed} instances have another "
+            f"{target.label}); resume on the corpus it was started with, or start a new run"
         )
 
 
