@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from make_scale import amount, duration, step_speed, table
+from make_scale import COMPILED, amount, duration, step_speed, table
 from reproduce_costs import (
     CLIP,
     clip_work,
@@ -140,8 +140,9 @@ def overview() -> list[str]:
         "CM-ACC. Changes of colour, spectrograms and communication are not counted.",
         f"- **Cores**: for each GPU, so that decoding keeps up. Measured with prepared films at "
         f"8 × 224², scaled by the pixels of a clip; without preparing, "
-        f"{unprepared():.1f} times as many. With fewer, decoding decides the time.\n",
-        "Machines with so many cores are rare: take more machines, or wait longer. "
+        f"{unprepared():.1f} times as many. With fewer, decoding decides the time.",
+        f"- **Compiled**, as the commands below have it: {COMPILED[0].lower()}{COMPILED[1:]}\n",
+        "Where there are fewer cores, take more machines, or wait longer. "
         "`earsight pretrain … --dry-run` measures a step on your machine, and memory.\n",
         *storage(),
     ]

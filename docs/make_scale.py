@@ -32,6 +32,12 @@ KEYS, POOL = 30_720, 300_000
 Report = dict[str, Any]
 
 
+COMPILED = (
+    "With `train.compile=encoders` a step takes less time ([how much](benchmarks.md), a run told "
+    "that the benchmark does not hold): hours shrink by as much, and the cores grow."
+)
+
+
 def load(name: str) -> Report:
     """What a benchmark found."""
     report: Report = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -232,8 +238,9 @@ def storage() -> list[str]:
         f"size on {step['gpu']} ({rate:,.0f} clips a second, {timed}):\n",
         table(["clips", "prepared", "shards", "an epoch, one GPU", "64 GPUs"], rows),
         f"One such GPU wants **{cores['as found']:.0f} cores** that decode films as found, or "
-        f"**{cores['prepared']:.0f}** with prepared ones; machines with eight GPUs seldom have "
-        "that many. Where the corpus is small enough, keep it decoded (`data.cache`).\n",
+        f"**{cores['prepared']:.0f}** with prepared ones: eight of them "
+        f"{8 * cores['as found']:.0f} or {8 * cores['prepared']:.0f}. {COMPILED} Where the corpus "
+        "is small enough, keep it decoded (`data.cache`).\n",
         f"It reads {amount(rate * CLIP * each)} a second where whole instances are fetched, "
         "which a "
         "local disk gives and a network shared by 64 GPUs "

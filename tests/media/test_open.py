@@ -3,10 +3,12 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from earsight.media.decode import decode
@@ -38,6 +40,21 @@ def refuse(path: Path, match: str, limits: Limits | None = None) -> None:
 @pytest.fixture(scope="module")
 def good(make: Any, media: Path) -> Path:
     return Path(make.write(media / "good.mp4", make.Video(), make.Audio()))
+
+
+@pytest.mark.parametrize("kind", ["mkv", "ts", "avi"])
+def test_another_container_by_the_name_of_mp4(kind: str, make: Any, tmp_path: Path) -> None:
+    written = make.write(tmp_path / f"film.{kind}", make.Video(), make.Audio())
+    request = ClipRequest(
+        path=str(written),
+        video=(VideoRequest(start=0.3, fps=10, frames=4, size=(32, 32)),),
+        audio=(AudioRequest(start=0.3, duration=0.5, rate=24000),),
+    )
+    expected = decode(request)
+    renamed = written.rename(tmp_path / "film.mp4")
+    found = decode(replace(request, path=str(renamed)))
+    assert np.array_equal(found.video[0], expected.video[0])
+    np.testing.assert_allclose(found.audio[0], expected.audio[0], atol=1e-3)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

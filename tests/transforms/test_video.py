@@ -225,7 +225,7 @@ def test_bad_input_is_refused(clips: Tensor) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiled code needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's compiler itself
 def test_compiled_changes_are_the_same():
-    """One shape and format each is compiled, so few are tried."""
+    """Compiling takes seconds, so few shapes are tried: one, then others of its sizes."""
     settings = config(brightness=0.6, contrast=0.7, saturation=0.9, hue=0.4, grayscale=0.3)
     clips = torch.randint(0, 256, (5, 3, 2, 7, 19), dtype=torch.uint8)
     clips[1] = clips[1, :1]
@@ -245,3 +245,7 @@ def test_compiled_changes_are_the_same():
             memory_format=torch.contiguous_format if form == torch.preserve_format else form
         )
         assert torch.equal(fused(clips[3:4], INDEX[3:4])[0], found[3])
+        for count in (3, 2):
+            assert torch.equal(fused(clips[:count], INDEX[:count]), found[:count])
+    every_other = clips.contiguous(memory_format=torch.channels_last_3d)[::2]
+    assert fused(every_other, INDEX[::2]).is_contiguous(memory_format=torch.channels_last_3d)

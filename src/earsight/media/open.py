@@ -27,12 +27,12 @@ _DISK = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT)
 """Errors of the disk or the network behind it; the others mean damage."""
 
 
-_TOLD_BY_HEADER = "mp4"
+_DEMUXER = "mp4"
 """The demuxer of files that are opened without probing: FFmpeg then asks no other about them."""
 
 
 class Unprobed(Exception):  # noqa: N818 - a signal, not an error
-    """The header of a file that was opened without probing does not tell enough."""
+    """A file that was opened without probing is no MP4, or its header does not tell enough."""
 
 
 class Deadline:
@@ -87,7 +87,7 @@ def open_media(
             mode="r",
             options=_probing_options(limits),
             container_options=container_options,
-            format=None if probing else _TOLD_BY_HEADER,
+            format=None if probing else _DEMUXER,
             metadata_errors="replace",
             timeout=(limits.seconds, limits.seconds),
         )

@@ -92,7 +92,7 @@ def check_resumable(config: RunConfig, train: Instances, state: Mapping[str, Any
 
 
 def check_alike(config: RunConfig, train: Instances, ranks: Ranks) -> None:
-    """All ranks must have been started with the same settings and the same instances.
+    """All ranks must have been started with the same settings, instances and labels.
 
     Raises:
         ValueError: names the ranks that differ from rank 0.
@@ -103,6 +103,9 @@ def check_alike(config: RunConfig, train: Instances, ranks: Ranks) -> None:
         if not path.startswith(_EACH_ITS_OWN)
     ]
     text = "\n".join(settings).encode() + train.key.tobytes()
+    target = target_of(config)
+    if target is not None:
+        text += class_codes(train, target).tobytes()
     digest = hashlib.blake2b(text, digest_size=8).digest()
     every = ranks.gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
     others = [rank for rank in range(ranks.size) if not torch.equal(every[rank], every[0])]

@@ -102,13 +102,7 @@ def augment(
         return normalise(video, memory_format=memory_format)
     change = _draw(config, seed, as_array(index), view, video.device)
     if fused:
-        return compiled()(
-            video,
-            **vars(change),
-            contrast=bool(config.contrast),
-            hue=bool(config.hue),
-            memory_format=_format(video, memory_format),
-        )
+        return _fused(video, change, config, memory_format)
     result = torch.empty_like(video, dtype=torch.float32, memory_format=memory_format)
     colours = bool(config.saturation or config.grayscale)
     gray = torch.zeros(len(video), device=video.device)
@@ -123,12 +117,21 @@ def augment(
     return result
 
 
-def _format(video: Tensor, wanted: torch.memory_format) -> torch.memory_format:
-    """A memory format by name, where ``wanted`` may be that of ``video``."""
-    if wanted != torch.preserve_format:
-        return wanted
-    last = torch.channels_last_3d
-    return last if video.is_contiguous(memory_format=last) else torch.contiguous_format
+@torch.no_grad()
+def _fused(
+    video: Tensor, change: _Change, config: VideoConfig, memory_format: torch.memory_format
+) -> Tensor:
+    """The same by compiled code. (With or without gradients is one code: there are none.)"""
+    if memory_format == torch.preserve_format:
+        planar = torch.contiguous_format
+        memory_format = torch.channels_last_3d if video.stride(1) == 1 else planar
+    return compiled()(
+        video,
+        **vars(change),
+        contrast=bool(config.contrast),
+        hue=bool(config.hue),
+        memory_format=memory_format,
+    )
 
 
 def _check(video: Tensor) -> None:

@@ -23,7 +23,11 @@ PEAKS = (0.0, 1 / 3, 2 / 3)
 
 @cache
 def compiled() -> Callable[..., Tensor]:
-    """:func:`change`, compiled for the first shape it meets, and once for any that follow."""
+    """:func:`change`, compiled for the first shape it meets.
+
+    It is compiled anew where another size of the shape first changes, for single clips and single
+    frames, and for each memory format and kind of change; eight times in all, or torch fails.
+    """
     made: Any = torch.compile(change, fullgraph=True)
     return made  # type: ignore[no-any-return]
 
@@ -78,7 +82,8 @@ def _mean_gray(source: Tensor) -> Tensor:
     pictures = source.flatten(3)
     sums = pictures.sum(3, dtype=torch.int32).sum(2, dtype=torch.int64).to(torch.float32)
     r, g, b = sums.unbind(1)
-    return (r * LUMA[0] + g * LUMA[1] + b * LUMA[2]) / (255 * source[0, 0].numel())
+    _, _, frames, height, width = source.shape
+    return (r * LUMA[0] + g * LUMA[1] + b * LUMA[2]) / (255 * frames * height * width)
 
 
 def _rotated(r: Tensor, g: Tensor, b: Tensor, turn: Tensor) -> list[Tensor]:

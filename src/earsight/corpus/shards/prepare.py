@@ -42,7 +42,7 @@ from earsight.media.types import Coding, Limits, MediaError
 Progress = Callable[[int, int], None]
 
 SHARD_SECONDS = 1200.0
-"""Of the clips in a shard, about: some 80 MB."""
+"""Of the clips in a shard, about: some 70 MB."""
 
 _GRACE = 5.0
 _PACE = 10.0
