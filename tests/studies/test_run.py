@@ -514,12 +514,12 @@ def test_a_job_whose_process_is_killed_says_so(own, corpus, tmp_path):
     again = command(own, corpus, tmp_path, "--jobs", "2", "train.epochs=4000")
     with subprocess.Popen(again, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         wait_for_two_runs(process, tmp_path)
-        trainers = [
+        server = next(
             pid
             for pid in children(process.pid)
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-        os.kill(trainers[0], signal.SIGKILL)
+            if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        os.kill(children(server)[0], signal.SIGKILL)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"its process ended with code -9" in said

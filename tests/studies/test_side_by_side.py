@@ -48,7 +48,8 @@ def test_loaders_end_with_an_evaluation_that_is_stopped(tmp_path):
     told = tmp_path / "readers"
     stage = Stage(do="evaluate", of="train", task="probe")
     job = make_job("probe", stage, parse(load("tiny")), "digest")
-    pipe, running = _start(job, partial(evaluate, told=told))
+    work = partial(evaluate, told=told)
+    pipe, running = _start(job, work, get_context("forkserver"))
     until = time.monotonic() + 60
     while not told.exists() or not told.read_text():
         assert time.monotonic() < until

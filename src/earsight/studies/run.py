@@ -181,7 +181,8 @@ def do_study(
             do_job(job, home, engine, partial(progress.moved, job))
             progress.ended(job)
     else:
-        side_by_side(missing, partial(do_job, home=home, engine=engine), jobs, progress)
+        work = partial(do_job, home=home, engine=engine)
+        side_by_side(missing, work, jobs, progress, module=type(engine).__module__)
     return {job.key: _known(home, job) for job in wanted}
 
 

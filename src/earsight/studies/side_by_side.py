@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import FrameType
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from earsight.training.signals import caught_signals
 _PATIENCE = 1.0
 """Seconds between two looks at signals and the clock."""
 
-_SPAWN = multiprocessing.get_context("spawn")
+_LATE = "torch._dynamo"
+"""What optimisers import when they are first made, for seconds."""
 
 
 class Work(Protocol):
@@ -39,17 +40,23 @@ class _Failed:
 @dataclass(frozen=True, kw_only=True)
 class _Running:
     job: Job
-    process: SpawnProcess
+    process: ForkServerProcess
 
 
-def side_by_side(jobs: Sequence[Job], work: Work, count: int, progress: Progress) -> None:
+def side_by_side(
+    jobs: Sequence[Job], work: Work, count: int, progress: Progress, *, module: str
+) -> None:
     """Do ``jobs``, at most ``count`` at once, each once the job that it builds on is done.
+
+    Their processes are forked from one that has imported ``module``, torch with it: to import it
+    in each would take as long as a short evaluation.
 
     Args:
         jobs: each after what it builds on; what is not among them is there already.
         work: does one.
         count: how many at once.
         progress: told of what happens.
+        module: what ``work`` needs.
 
     Raises:
         BudgetOverError: the time is over; jobs under way were stopped and saved.
@@ -59,13 +66,15 @@ def side_by_side(jobs: Sequence[Job], work: Work, count: int, progress: Progress
     """
     waiting = list(jobs)
     running: dict[Connection, _Running] = {}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module, _LATE])
     with caught_signals() as caught:
         try:
             while waiting or running:
                 for job in _ready(waiting, running, count):
                     waiting.remove(job)
                     progress.moved(job, 0.0)
-                    pipe, started = _start(job, work)
+                    pipe, started = _start(job, work, context)
                     running[pipe] = started
                 speaking = wait(list(running), timeout=_PATIENCE)
                 for pipe in [one for one in running if one in speaking]:
@@ -85,9 +94,9 @@ def _ready(waiting: Sequence[Job], running: dict[Connection, _Running], count: i
     return ready[: count - len(running)]
 
 
-def _start(job: Job, work: Work) -> tuple[Connection, _Running]:
-    ours, theirs = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_do, args=(theirs, work, job), name=described(job))
+def _start(job: Job, work: Work, context: ForkServerContext) -> tuple[Connection, _Running]:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_do, args=(theirs, work, job), name=described(job))
     process.start()
     theirs.close()
     return ours, _Running(job=job, process=process)
