@@ -36,7 +36,10 @@ ROUNDS = 3
 FILES = 640
 STEPS = 20
 """Steps that are timed apart."""
-EPOCHS = 6
+EPOCHS = 2
+EPOCH_CLIPS = 1920
+"""A checkpoint comes after as many: those of an epoch of av-digits."""
+
 BATCH = 64
 CPU = torch.device("cpu")
 SIDES: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -113,6 +116,7 @@ def main() -> int:
     one_thread()
     cores = sorted(os.sched_getaffinity(0))
     files, rounds, steps = (80, 1, 2) if options.quick else (FILES, ROUNDS, STEPS)
+    epoch = 3 * BATCH if options.quick else EPOCH_CLIPS
     raw: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -120,8 +124,13 @@ def main() -> int:
         for number in range(rounds):
             found = apart(corpus, steps)
             busy = two_at_once(corpus, steps)
-            settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[5]", "data.cache=none")
-            more = (f"train.batch={BATCH}", f"train.log_every={1 if options.quick else 2}")
+            settings = (f"train.epochs={EPOCHS}", "optimizer.milestones=[1]", "data.cache=none")
+            log_every = 1 if options.quick else 2
+            more = (
+                f"train.batch={BATCH}",
+                f"train.epoch_samples={epoch}",
+                f"train.log_every={log_every}",
+            )
             speeds: dict[str, float] = {}
             for side, (processes, own) in SIDES.items():
                 run = place / f"run-{number}-{processes}-{len(own)}"

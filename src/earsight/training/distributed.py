@@ -26,6 +26,11 @@ from earsight.training.store import RankError, SharedStore, agree
 Result = TypeVar("Result")
 
 _POLL = 0.1
+"""Longest seconds between two looks at the store."""
+
+_SOON = 0.001
+"""Seconds before the second look: most work of one rank is short, such as a checkpoint."""
+
 _GRACE = 5.0
 """Seconds in which the others should have said what became of them."""
 
@@ -166,11 +171,13 @@ class Ranks:
             result = work()
             self._store.set(key, pickle.dumps(result))
             return result
+        pause = _SOON
         while not self._store.check([key]):
             # Rank 0 may have finished this and failed later, between the two questions.
             if self._store.check(["failed"]) and not self._store.check([key]):
                 raise RankError(self._first_failure()[1])
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL)
         received: Result = pickle.loads(self._store.get(key))
         return received
 
