@@ -2,7 +2,7 @@
 
 Two runs learn from clips that are rendered for this: of Cross-AVID, whose memory tells which clips
 agree, and of CM-ACC, whose dictionaries are filled by choice. What is shown is what the pages of
-their evaluations show: evenly spaced references, none picked.
+their evaluations show.
 """
 
 import json
@@ -39,15 +39,27 @@ LIMITS = Limits(seconds=15.0)
 
 Evaluate = Callable[[Path], Evaluation]
 MOMENTUM = ["dictionary=null", "pool=null", "momentum=0.98", "temperature=0.2"]
-GALLERIES: dict[str, tuple[str, Evaluate, list[str]]] = {
-    "agreement": ("Clips that agree, and look-alikes that do not", api.agreement, []),
+GALLERIES: dict[str, tuple[str, str, Evaluate, list[str]]] = {
+    "agreement": (
+        "Clips that agree, and look-alikes that do not",
+        "References are evenly spaced among the clips; none was picked. Beside each: clips that "
+        "agree with it in both modalities, and those that are alike in one of them and least in "
+        "the other. Numbers: cosine similarity to the reference, of the memories of pictures "
+        "(*video*) and of sounds (*audio*).",
+        api.agreement,
+        [],
+    ),
     "negatives": (
         "Negatives chosen by their gradients, and random ones",
+        "Above, sounds as negatives for pictures; below, pictures as negatives for sounds. Left, "
+        "of those that the choice by gradients took in the first draw, the eight with the "
+        "longest gradients; right, eight at random. *norm*: length of a negative's gradient, near "
+        "0 where no query takes it for its positive.",
         api.negatives,
         ["method.name=cm-acc", "head.fcl=true", *(f"method.{one}" for one in MOMENTUM)],
     ),
 }
-"""Title, evaluation, and how the settings of its run differ from the demonstration's."""
+"""Title, caption, evaluation, and how the settings of its run differ from the demonstration's."""
 
 
 def make(folder: Path) -> list[dict[str, Any]]:
@@ -56,7 +68,7 @@ def make(folder: Path) -> list[dict[str, Any]]:
     render_demo(media, clips=CLIPS, held_out=HELD_OUT, seed=SEED, workers=cores())
     api.scan([str(media)], corpus, labels=media / "labels.csv")
     facts = []
-    for name, (title, evaluate, settings) in GALLERIES.items():
+    for name, (title, caption, evaluate, settings) in GALLERIES.items():
         began = time.monotonic()
         common = [f"seed={SEED}", f"data.corpus={corpus}"]
         config = api.configure("demo", settings=[*common, *settings])
@@ -68,7 +80,7 @@ def make(folder: Path) -> list[dict[str, Any]]:
             {
                 "title": title,
                 "image": image.name,
-                "protocol": evaluation.protocol,
+                "caption": caption,
                 "settings": settings,
                 "seed": SEED,
                 "clips": CLIPS,

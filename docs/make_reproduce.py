@@ -157,12 +157,14 @@ def storage() -> list[str]:
             amount(clips * CLIP * film_bytes()),
             f"{preparing(clips) / 3600:,.0f}",
         ]
-        for corpus, clips in dict.fromkeys((plan.shards, plan.clips) for plan in PLANS)
+        for corpus, clips in dict.fromkeys((plan.shards, plan.prepared) for plan in PLANS)
     ]
     return [
         f"Shards take {amount(film_bytes())} for a second of film, as measured with one film of "
         f"340 × 256, and clips last {CLIP:.0f} s; core hours of preparing are those of films of "
-        "426 × 240 ([Prepare a corpus](prepare.md)). Downloads come on top: as much or more.\n",
+        "426 × 240 ([Prepare a corpus](prepare.md)). Clips are those of the data set's lists, "
+        "held-out ones among them; fewer are to be had by now. Downloads come on top: as much "
+        "or more.\n",
         table(["shards", "clips", "bytes", "core hours"], rows),
     ]
 

@@ -27,10 +27,11 @@ What the methods do on a small machine, each claim tested over several seeds. Sh
 cent: mean ± deviation over seeds, and the mean's 95 % interval. Of a claim that one is better, the
 difference is above 0 where it is.
 
-- A claim *holds* where its test is significant at 5 % after Holm's correction over all claims of
-  its study, *does not* where the opposite is, corrected alike, and is *undecided* otherwise.
+- A claim *holds* where its one-sided test is significant at 5 % after Holm's correction over all
+  claims of its study, *does not* where the opposite is, corrected alike, and is *undecided*
+  otherwise. Each direction has its 5 %: a study errs in one or the other with at most 10 %.
   Intervals and p are those of a claim by itself, before correction: an interval may leave out 0
-  where the claim is undecided.
+  where the claim is undecided. They are Student's, so one of few seeds may reach beyond 0 or 100 %.
 - *Detectable* is the smallest true effect that so many seeds would find four times in five, at the
   deviation seen and the strictest level that the correction may ask for; of a claim that two are
   alike, the smallest margin that they would show if nothing differed.
@@ -38,6 +39,12 @@ difference is above 0 where it is.
   interval of guessing, and *does not* outside, without correction.
 - Seeds alone are repeated: corpus, split and test clips are the same. Studies share runs, and some
   ask again what others asked; nothing is corrected across them.
+- *Looked into in*: studies that test a reason for what was found, and how many of their claims
+  hold.
+- Training is short. At 45 epochs Cross-AVID still learns fast ([saturation](#saturation)), so
+  methods that are compared there differ in how fast they learn, too.
+- *Chance* of an accuracy is the share of the most frequent class of the test clips.
+- In plots: grey, every seed; blue, their mean and its interval; red, chance.
 
 [How to run a study](studies.md).
 """
@@ -52,15 +59,21 @@ earsight scan av-digits --labels av-digits/labels.csv --group-by image -o corpus
 earsight corpus omniglot --images images.zip -o omniglot
 ```
 
+Each section names the digest of its corpus; a command prints it, too. **The clips of the figures
+here were rendered before `earsight corpus av-digits` was there**: of the same recordings and
+images, with the same parts in common, but other draws, and digits of the test clips that are not
+quite balanced. On clips of your own making figures differ somewhat, and all stages are done anew.
+`images.zip` holds eight of Omniglot's background alphabets: Balinese, Early_Aramaic, Greek,
+Japanese_(katakana), Korean, Latin, Sanskrit and Tagalog.
+
 The command of each study stands in its section. Stages that are kept in `studies/stages` are not
 done again; give another folder (`-o`) to do all anew. Settings were chosen on splits of the
 training clips, with other seeds, and are the same for all methods of a kind.
 """
 LOOK = """## To look at
 
-Clips of the [demonstration](tutorial.md), which are rendered: a frame from the middle, and below it
-the sound (time to the right, frequency upwards). References are evenly spaced among the clips; none
-was picked. `python docs/make_galleries.py` makes both anew.
+Clips of the [demonstration](index.md), which are rendered: a frame from the middle, and below it
+the sound (time to the right, frequency upwards). `python docs/make_galleries.py` makes both anew.
 """
 NOTHING = "No study has been run yet.\n"
 VERDICTS = {
@@ -74,30 +87,33 @@ def overview(found: Sequence[Summary], designs: Sequence[Design]) -> list[str]:
     """All claims by verdict, and where the reason of a study's findings was looked for."""
     parts = []
     for verdict, title in VERDICTS.items():
-        lines = [line for summary in found for line in claims(summary, verdict, designs)]
+        lines = [line for summary in found for line in claims(summary, verdict, found, designs)]
         if lines:
-            head = (
-                "claim",
-                "difference",
-                "study",
-                *(() if verdict == "holds" else ("looked into in",)),
-            )
+            head = ("claim", "difference", "study", "looked into in")
             parts += [f"## {title}\n", markdown([head, *lines]) + "\n"]
     return parts
 
 
-def claims(summary: Summary, verdict: str, designs: Sequence[Design]) -> list[tuple[str, ...]]:
+def claims(
+    summary: Summary, verdict: str, found: Sequence[Summary], designs: Sequence[Design]
+) -> list[tuple[str, ...]]:
     """A line for each claim of a study that was judged so."""
-
-    def looked_into(says: str) -> tuple[str, ...]:
-        by = [link(one.name) for one in designs if one.looks_into(summary.name, says)]
-        return () if verdict == "holds" else (", ".join(by) or "–",)
-
     return [
-        (says, difference, link(summary.name), *looked_into(says))
+        (says, difference, link(summary.name), looked_into(summary.name, says, found, designs))
         for says, difference, *_, judged in finding_table(summary)[1:]
         if judged == verdict
     ]
+
+
+def looked_into(study: str, says: str, found: Sequence[Summary], designs: Sequence[Design]) -> str:
+    """Studies that test a reason for a claim's verdict, and how many of their claims hold."""
+    by = [
+        f"{link(one.name)}: {sum(f.verdict == 'holds' for f in one.findings)} of "
+        f"{len(one.findings)}"
+        for one, design in zip(found, designs, strict=True)
+        if design.looks_into(study, says)
+    ]
+    return ", ".join(by) or "–"
 
 
 def link(study: str) -> str:
@@ -153,7 +169,7 @@ def galleries() -> list[str]:
         parts += [
             f"### {one['title']}\n",
             f"![{one['title']}](figures/{one['image']})\n",
-            f"{one['protocol']}\n",
+            f"{one['caption']}\n",
             f"Preset `demo`{settings}; seed {one['seed']}, {one['clips']} clips; "
             f"{one['seconds'] / 60:.0f} minutes on {described(one['machine'])}.\n",
         ]

@@ -23,6 +23,8 @@ class Plan:
         options: of the scan.
         root: folder of the media, where it is not named as the layout is.
         settings: beside the preset's.
+        listed: clips in the data set's lists, those held out among them, all of which are prepared
+            where they can be had; 0 if that is the training set.
         start: the preset of the run that it starts from.
         methods: as the paper names them.
         architectures: of the figures; all where it is empty.
@@ -35,6 +37,7 @@ class Plan:
     options: str = ""
     root: str = ""
     settings: tuple[str, ...] = ()
+    listed: int = 0
     start: str = ""
     methods: tuple[str, ...] = ("CM-ACC",)
     architectures: tuple[str, ...] = ()
@@ -65,6 +68,11 @@ class Plan:
         return round(float(self.sizes[0][:-1]) * THOUSANDS[self.sizes[0][-1]])
 
     @property
+    def prepared(self) -> int:
+        """Clips that are prepared, at most."""
+        return self.listed or self.clips
+
+    @property
     def epoch(self) -> int:
         """Clips that are trained on in an epoch."""
         return self.config.train.epoch_samples or self.clips
@@ -77,6 +85,7 @@ PLANS = (
         preset="avid-kinetics",
         layout="kinetics-400",
         sizes=("240K",),
+        listed=306_245,
         methods=AVID,
     ),
     Plan(
@@ -84,6 +93,7 @@ PLANS = (
         preset="cma-kinetics",
         layout="kinetics-400",
         sizes=("240K",),
+        listed=306_245,
         start="avid-kinetics",
         methods=CMA,
     ),
@@ -92,6 +102,7 @@ PLANS = (
         preset="avid-audioset",
         layout="audioset",
         sizes=("1.8M",),
+        listed=2_084_320,
         methods=AVID,
     ),
     Plan(
@@ -99,6 +110,7 @@ PLANS = (
         preset="cma-audioset",
         layout="audioset",
         sizes=("1.8M",),
+        listed=2_084_320,
         start="avid-audioset",
         methods=CMA,
     ),
@@ -114,6 +126,7 @@ PLANS = (
         preset="cm-acc-kinetics700",
         layout="kinetics-700",
         sizes=("240K",),
+        listed=650_317,
         settings=("train.epoch_samples=240000",),
     ),
     Plan(
@@ -122,12 +135,14 @@ PLANS = (
         layout="audioset",
         sizes=("240K",),
         options=" --draw 240000 --seed 0",
+        listed=260_371,
     ),
     Plan(
         title="CM-ACC on AudioSet",
         preset="cm-acc-audioset",
         layout="audioset",
         sizes=("1.8M",),
+        listed=2_084_320,
         architectures=("3D-ResNet18", "ResNet-18", ""),
     ),
     Plan(
@@ -135,6 +150,7 @@ PLANS = (
         preset="cm-acc-audioset-r2plus1d",
         layout="audioset",
         sizes=("1.8M",),
+        listed=2_084_320,
         architectures=("R(2+1)D-18",),
     ),
 )

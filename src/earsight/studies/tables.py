@@ -6,6 +6,8 @@ from earsight.studies.summary import Figure, Finding, Summary
 
 Table = list[tuple[str, ...]]
 
+_ROUNDING = 1e-12
+
 
 def figure_table(summary: Summary) -> Table:
     """One line per figure, one column per arm: mean ± deviation, and the mean's 95 % interval."""
@@ -58,7 +60,10 @@ def spread(metric: str, found: Estimate) -> str:
 
 def number(metric: str, value: float) -> str:
     """Shares in per cent, other figures with three digits."""
-    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.3g}"
+    if is_share(metric):
+        return f"{100 * value:.1f}"
+    # What subtraction leaves of equal figures is 0.
+    return f"{0.0 if abs(value) < _ROUNDING else value:.3g}"
 
 
 def plain(table: Table) -> str:
