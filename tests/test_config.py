@@ -132,6 +132,13 @@ def test_settings_on_the_command_line():
     assert (config.train.epochs, config.optimizer.lr, config.video.flip) == (3, 1e-4, 0.5)
     with pytest.raises(ConfigError, match=r"'epochs': settings are written section\.name=value"):
         override({}, ["epochs"])
+    with pytest.raises(ConfigError) as caught:
+        override({}, ["video.crop_area=[0.5,1.0", "data.corpus=*.parquet", "epochs"])
+    assert [fault.split(": ")[1][:9] for fault in caught.value.faults] == [
+        "the value",
+        "the value",
+        "settings ",
+    ]
 
 
 def test_another_choice_starts_afresh():

@@ -187,15 +187,35 @@ def test_the_name_of_a_cache_tells_what_is_in_it(from_files):
     config, data, _ = from_files
     train = data.train
     spans = spans_of(train, config.video, config.audio)
-    name = fingerprint(train, spans)
+    name = fingerprint(train, spans, Limits())
     backwards = train.take(np.arange(len(train))[::-1])
-    assert fingerprint(backwards, spans_of(backwards, config.video, config.audio)) == name
+    same = spans_of(backwards, config.video, config.audio)
+    assert fingerprint(backwards, same, Limits()) == name
     changed = replace(train, mtime_ns=train.mtime_ns + 1)
-    assert fingerprint(changed, spans) != name
+    assert fingerprint(changed, spans, Limits()) != name
     slower = spans_of(train, config.video, replace(config.audio, rate=8000))
-    assert fingerprint(train, slower) != name
+    assert fingerprint(train, slower, Limits()) != name
     fewer = train.take(np.arange(len(train) - 1))
-    assert fingerprint(fewer, spans_of(fewer, config.video, config.audio)) != name
+    left = spans_of(fewer, config.video, config.audio)
+    assert fingerprint(fewer, left, Limits()) != name
+
+
+def test_what_was_refused_is_read_again_where_limits_are_raised(from_files, tmp_path):
+    config, data, _ = from_files
+    few = data.train.take(np.arange(2))
+    strict = order_of(config, data, instances=few, limits=Limits(pixels=100))
+    assert len(cache_on_disk(strict, tmp_path).index.reasons) == 2
+    raised = order_of(config, data, instances=few)
+    assert not cache_on_disk(raised, tmp_path).index.reasons
+
+
+def test_memory_is_reckoned_for_every_process_of_the_machine(from_files, monkeypatch):
+    config, data, _ = from_files
+    order = order_of(config, data)
+    monkeypatch.setattr(cache, "_free_memory", lambda: 2.5 * order.estimate())
+    cache.cache_in_memory(replace(order, copies=2))
+    with pytest.raises(ValueError, match="one for each of 3 processes"):
+        cache.cache_in_memory(replace(order, copies=3))
 
 
 def test_a_cache_cut_short_leaves_nothing(from_files, tmp_path):

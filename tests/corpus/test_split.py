@@ -128,6 +128,9 @@ def test_missing_sound_can_be_an_error_that_names_the_first():
     with pytest.raises(ValueError, match=r"^7 instances have no sound: 0001.mp4, .*0005.mp4, …;"):
         usable(corpus, audio_missing="error")
     assert usable(corpus.select(np.arange(8) == 0), audio_missing="error").mask.all()
+    with pytest.raises(ValueError, match=r"^7 instances have no sound"):
+        usable(corpus, audio_missing="error", task="audio")
+    assert usable(corpus, audio_missing="error", task="video").mask.all()
 
 
 def test_copies_are_left_out_unless_asked_for():

@@ -101,6 +101,11 @@ def test_settings_and_tensors_must_fit(small, corpus, tmp_path):
     config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
     with pytest.raises(ValueError, match=r"data\.corpus: has no effect"):
         api.pretrain(config, tmp_path / "run", quiet=True, tensors=made())
+    idle = ["data.fold=1", "data.cache=memory", "data.audio_missing=silence"]
+    with pytest.raises(ValueError, match=r"(?s)data\.fold.*data\.cache.*data\.audio_missing"):
+        api.pretrain(
+            api.configure("tiny", settings=[*small, *idle]), tmp_path / "run", tensors=made()
+        )
     silent = {"video": made()["video"]}
     with pytest.raises(ValueError, match="avid needs audio"):
         api.pretrain(api.configure("tiny", settings=small), tmp_path / "run", tensors=silent)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from earsight import api, cli
+from earsight.corpus import cache
 from earsight.training import loop, step
 from earsight.training.distributed import ALONE, join_ranks
 from earsight.training.logging import NoLog
@@ -46,7 +47,7 @@ SCENARIOS = {
 def main():
     """Do what the mode says."""
     mode, *arguments = sys.argv[1:]
-    {"steps": steps, "hang": hang, "fail": fail, "die": die}[mode](*arguments)
+    {"steps": steps, "hang": hang, "fail": fail, "die": die, "fill": fill}[mode](*arguments)
 
 
 def steps(output, *settings):
@@ -152,6 +153,18 @@ def die(marker, *arguments):
 
     if not Path(marker).exists():
         at_third_batch(killed)
+    cli.main(list(arguments))
+
+
+def fill(marks, *arguments):
+    """Train; a rank that decodes clips into a cache leaves a mark."""
+    real = cache._fill
+
+    def marked(*order):
+        (Path(marks) / f"filled-{place().rank}").touch()
+        return real(*order)
+
+    cache._fill = marked
     cli.main(list(arguments))
 
 

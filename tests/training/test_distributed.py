@@ -272,6 +272,15 @@ def test_a_file_that_one_rank_cannot_read_counts_on_all(media, small, tmp_path):
     assert "0007.mp4" in log
 
 
+def test_one_rank_fills_a_cache_on_disk(corpus, small, tmp_path):
+    place = f"data.cache_folder={tmp_path / 'cache'}"
+    command = pretrain(tmp_path / "run", corpus, small, "data.cache=disk", place)
+    codes, errors = ended(start([str(SCRIPT), "fill", str(tmp_path), *command]))
+    assert codes == [0, 0], errors
+    assert [path.name for path in tmp_path.glob("filled-*")] == ["filled-0"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_a_folder_that_holds_something_is_told_once(corpus, small, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "file").touch()

@@ -146,6 +146,72 @@ def test_a_finished_run_resumes_to_more_epochs(corpus, small, tmp_path):
     assert [line["step"] for line in train_lines(run)] == list(range(1, 9))
 
 
+def test_a_run_that_goes_on_has_no_encoders_until_it_ends_again(corpus, small, tmp_path):
+    run = tmp_path / "run"
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "train.epochs=1"])
+    api.pretrain(config, run, quiet=True)
+    api.load(run, device="cpu")
+    more = api.run_config(
+        run, preset=None, config=None, corpus=None, settings=["train.epochs=2"], resume=True
+    )
+
+    def stop(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.pretrain(more, run, resume=True, quiet=True, watch=stop)
+    with pytest.raises(ValueError, match="finished"):
+        api.load(run, device="cpu")
+
+
+def test_a_cache_on_the_device_is_not_begun_or_ended_midway(finished):
+    before = read_config(finished)
+    check_settings(before, replace(before, data=replace(before.data, cache="disk")))
+    resized = replace(before, data=replace(before.data, cache="device"))
+    for old, new in ((before, resized), (resized, before)):
+        with pytest.raises(ConfigError, match=r"data\.cache"):
+            check_settings(old, new)
+
+
+DROPPED = """
+from torch import nn
+from earsight.config import AUDIO_ENCODERS, section
+from earsight.encoders.conv2d_audio import Conv2DAudio
+
+
+@section
+class DroppedConfig:
+    name: str = "dropped"
+
+
+class Dropped(Conv2DAudio):
+    def __init__(self):
+        super().__init__(width=4, strides=(2, 2, 2, 2))
+        self.drop = nn.Dropout(0.5)
+
+    def pool(self, activation):
+        return self.drop(super().pool(activation))
+
+
+@AUDIO_ENCODERS.register("dropped", DroppedConfig)
+def build(settings):
+    return Dropped()
+"""
+
+
+def test_what_an_encoder_draws_is_drawn_again(corpus, small, tmp_path, monkeypatch):
+    (tmp_path / "dropped_sound.py").write_text(DROPPED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    plain = [text for text in small if not text.startswith("audio_encoder")]
+    own = ["plugins=[dropped_sound]", "audio_encoder.name=dropped", "data.workers=1"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run(command(whole, corpus, plain, *own), check=True, capture_output=True)
+    start_and_signal(command(stopped, corpus, plain, *own), stopped, signal.SIGTERM, 2)
+    assert not (stopped / "encoders.safetensors").exists()
+    subprocess.run(command(stopped, corpus, plain, "--resume"), check=True, capture_output=True)
+    assert train_lines(stopped) == train_lines(whole)
+
+
 def test_resuming_takes_no_preset(finished):
     with pytest.raises(ConfigError, match="leave --preset, --config and --from out"):
         api.run_config(finished, preset="tiny", config=None, corpus=None, settings=[], resume=True)

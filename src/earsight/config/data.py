@@ -28,8 +28,9 @@ class DataConfig:
         block: neighbours read together (1 for loose files).
         pairs: ``true``, or ``shuffled``: sound of another clip at random, anew in every epoch (a
             control from which nothing across modalities can be learned).
-        cache: decode each clip once and keep it: in ``memory`` that all processes share, on
-            ``disk``, or on the ``device`` (which also resizes there); ``none`` decodes anew.
+        cache: decode each clip once and keep it: in ``memory``, which the workers of a process
+            share (of several GPUs, each takes its own), on ``disk``, or on the ``device`` (which
+            also resizes there); ``none`` decodes anew.
         cache_folder: where the cache on disk lies; empty for a folder beside the manifest. With
             ``device``, clips come from such a cache, which runs share, and are not decoded again.
         share: share of the training instances that are used, of each class alike where the method

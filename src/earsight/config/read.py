@@ -165,7 +165,12 @@ def override(tree: Mapping[str, Any], settings: Iterable[str]) -> Tree:
         if not equals or not path:
             faults.append(f"{setting!r}: settings are written section.name=value")
             continue
-        _put(given, path.split("."), _scalar(yaml.safe_load(text)))
+        try:
+            _put(given, path.split("."), _scalar(yaml.safe_load(text)))
+        except yaml.YAMLError:
+            faults.append(
+                f"{setting!r}: the value is no YAML; put text with special signs in quotes"
+            )
     if faults:
         raise ConfigError(faults)
     # All at once: a choice's name starts its section afresh, but not what is given beside it.

@@ -147,6 +147,7 @@ class Order:
         audio: what its sound is.
         limits: what a file may cost.
         workers: processes that decode.
+        copies: that are made at once on this machine, where it is in memory.
         progress: told of instances done, and of how many.
     """
 
@@ -155,6 +156,7 @@ class Order:
     audio: AudioConfig
     limits: Limits
     workers: int
+    copies: int = 1
     progress: Progress | None = None
 
     def estimate(self) -> float:
@@ -174,11 +176,12 @@ def cache_in_memory(order: Order) -> ClipCache:
         ValueError: it would not fit.
     """
     free = _free_memory()
-    needed = order.estimate()
+    needed = order.copies * order.estimate()
     if free is not None and needed > free:
+        each = f", one for each of {order.copies} processes" if order.copies > 1 else ""
         raise ValueError(
-            f"data.cache: memory would take about {_gib(needed)}, and {_gib(free)} are free; set "
-            "data.cache=disk (or none), or, in a container, enlarge shared memory (--shm-size)"
+            f"data.cache: memory would take about {_gib(needed)}{each}, and {_gib(free)} are free; "
+            "set data.cache=disk (or none), or, in a container, enlarge shared memory (--shm-size)"
         )
     store = SharedStore()
     return ClipCache(_fill(store, order), store)
@@ -188,13 +191,14 @@ def cache_on_disk(order: Order, folder: Path) -> ClipCache:
     """The cache of these clips in ``folder``, decoded if it is not there yet.
 
     It lies in a folder named by a hash of the instances, their files' sizes and times of change,
-    and what is kept of them; one that is cut short is never taken for a whole one.
+    what is kept of them and what a file may cost; one that is cut short is never taken for a whole
+    one.
 
     Raises:
         ValueError: it would not fit, or cannot be written.
     """
     spans = spans_of(order.instances, order.video, order.audio)
-    target = folder / fingerprint(order.instances, spans)
+    target = folder / fingerprint(order.instances, spans, order.limits)
     if not target.exists():
         _write(order, target)
     return ClipCache(read_index(target), FileStore(target / "clips.bin"))
@@ -218,9 +222,7 @@ def _write(order: Order, target: Path) -> None:
             finally:
                 store.close()
             write_index(part, index)
-            # Another process may have been faster; then its folder is as good.
-            if not target.exists():
-                part.rename(target)
+            _publish(part, target)
     except OSError as error:
         raise ValueError(
             f"data.cache: cannot be written to {target.parent} ({error.strerror}); choose another "
@@ -228,9 +230,21 @@ def _write(order: Order, target: Path) -> None:
         ) from error
 
 
-def fingerprint(instances: Instances, spans: Sequence[Span]) -> str:
-    """A name for what is kept of these instances."""
-    digest = hashlib.blake2b(f"{SCHEMA}".encode(), digest_size=12)
+def _publish(part: Path, target: Path) -> None:
+    """Put a whole cache into place; where another process was faster, its folder is as good."""
+    try:
+        part.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
+def fingerprint(instances: Instances, spans: Sequence[Span], limits: Limits) -> str:
+    """A name for what is kept of these instances.
+
+    Limits are in it: what was refused is kept, too, and raising them is the remedy.
+    """
+    digest = hashlib.blake2b(f"{SCHEMA} {limits}".encode(), digest_size=12)
     order = np.argsort(instances.key)
     for part in (instances.key, instances.size, instances.mtime_ns):
         digest.update(np.ascontiguousarray(part[order]).tobytes())

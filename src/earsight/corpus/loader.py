@@ -55,6 +55,8 @@ def load(
         worker_init_fn=_start_worker,
         pin_memory=pin,
         timeout=data.timeout,
+        # Or it would draw from the generator that modules draw from.
+        generator=torch.Generator(),
     )
     with _shielded():
         batches = iter(loader)

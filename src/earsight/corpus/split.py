@@ -85,6 +85,9 @@ def usable(
             fault = np.where(silent, first_fault(content, least, sound=False), fault)
     else:
         fault = first_fault(content, least, picture=task == "video", sound=task == "audio")
+        silent = fault == NO_AUDIO
+        if audio_missing == "error" and silent.any():
+            raise ValueError(_without_sound(corpus, silent))
     if not keep_duplicates:
         fault = np.where((fault == OK) & corpus.is_duplicate(), DUPLICATE, fault)
     mask = np.asarray(fault == OK, np.bool_)

@@ -341,7 +341,8 @@ class Cma(Method):
         count, budget = self.settings.positives, self.settings.search_budget
         found = index.mine(count, queries=queries, budget=budget)
         about = f"; {100 * found.share:.0f} % certified, the rest compared with all"
-        return index.finish(found, count, queries=queries), about
+        memory = self.settings.mining_memory * 2**20
+        return index.finish(found, count, queries=queries, memory=memory), about
 
 
 @METHODS.register("cma", CmaConfig)

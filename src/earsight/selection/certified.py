@@ -183,11 +183,15 @@ class CertifiedIndex:
             mined.rows[some], mined.agreement[some], certified[some], looked_at[some] = found
         return Certified(mined=mined, certified=certified, looked_at=looked_at)
 
-    def finish(self, found: Certified, k: int, *, queries: Tensor | None = None) -> Mined:
-        """Mine exactly the queries that are not certified, and return all."""
+    def finish(
+        self, found: Certified, k: int, *, queries: Tensor | None = None, memory: int = 256 * 2**20
+    ) -> Mined:
+        """Mine exactly the queries that are not certified, in ``memory`` bytes, and return all."""
         queries = checked_queries(None if queries is None else queries.cpu(), self.video)
         rest = (~found.certified).nonzero()[:, 0]
-        exact = mine(self.video, self.audio, k, usable=self.usable, queries=queries[rest])
+        exact = mine(
+            self.video, self.audio, k, usable=self.usable, queries=queries[rest], memory=memory
+        )
         rows, agreement = found.mined.rows.clone(), found.mined.agreement.clone()
         rows[rest], agreement[rest] = exact.rows, exact.agreement
         return Mined(rows=rows, agreement=agreement)

@@ -307,9 +307,6 @@ def _meet(here: Place, device: torch.device, seconds: float) -> Ranks:
             f"({str(error).splitlines()[0]}); check that every machine was started, with the same "
             "--nnodes and --rdzv-endpoint"
         ) from error
-    if here.rank:
-        # Or what modules draw, such as dropout, would be alike everywhere.
-        torch.manual_seed(here.rank)
     told = SharedStore(_prefixed("ranks", shared), min(seconds, _ANSWER))
     return Ranks(here.rank, here.size, store=told, host=host)
 

@@ -20,6 +20,7 @@ from earsight.corpus.keys import key_text
 from earsight.corpus.loader import load
 from earsight.errors import StoppedError
 from earsight.methods.base import mean_over_ranks
+from earsight.random import stream
 from earsight.training.checkpoint import checkpoint_path, prune, save_checkpoint
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.failures import FailureCount
@@ -150,6 +151,8 @@ class Loop:
         )
         for group in self.parts.optimizer.param_groups:
             group["lr"] = rate
+        # What an encoder draws, such as dropout, is a function of the step and nothing before it.
+        torch.manual_seed(int(stream(self.config.seed, "torch", self.step, self.ranks.rank)))
         metrics, finite, used = train_step(
             self.config, self.parts, batches, self.device, self.ranks
         )
@@ -221,14 +224,12 @@ class Loop:
             "optimizer": self.parts.optimizer.state_dict(),
             "window": self.window.state(),
             "failures": self.failures.state(),
-            "random": self.ranks.gather(torch.get_rng_state()),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state (of the same configuration and corpus).
 
-        Everything in it is equal on all ranks but torch's generators, of which each has its own;
-        ranks that the run did not have before keep the one that they were given.
+        Everything in it is equal on all ranks.
         """
         self.step, self.elapsed = state["step"], state["elapsed"]
         self.parts.model.load_state_dict(state["model"])
@@ -237,9 +238,6 @@ class Loop:
         self.parts.optimizer.load_state_dict(state["optimizer"])
         self.window.load(state["window"], self.device)
         self.failures.load(state["failures"])
-        if self.ranks.rank < len(state["random"]):
-            # A copy: torch reads past a view of several states.
-            torch.set_rng_state(state["random"][self.ranks.rank].clone())
 
     def save(self) -> None:
         """Write a checkpoint and drop those that are no longer kept; called on all ranks."""

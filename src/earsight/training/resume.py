@@ -27,18 +27,24 @@ _EACH_ITS_OWN = (
     "data.workers",
     "data.prefetch",
     "data.timeout",
-    "data.max_failures",
-    "data.cache",
-    "evaluation.",
     "log.",
-    "train.keep",
-    "train.checkpoint_every",
     "train.rank_timeout",
 )
 """Settings in which even ranks of one run may differ."""
 
-FREE = (*_EACH_ITS_OWN, "method.bank")
-"""Settings that may change when a run is resumed: none of them decides a loss."""
+FREE = (
+    *_EACH_ITS_OWN,
+    "data.max_failures",
+    "data.cache",
+    "evaluation.",
+    "method.bank",
+    "train.keep",
+    "train.checkpoint_every",
+)
+"""Settings that may change when a run is resumed: none of them decides a loss.
+
+A cache on the device is the exception: it resizes pictures in another way.
+"""
 
 
 def last_checkpoint(run: Path) -> dict[str, Any] | None:
@@ -58,7 +64,7 @@ def check_settings(before: RunConfig, config: RunConfig) -> None:
         f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
         "or start a new run"
         for path, old, new in difference(as_tree(before), as_tree(config))
-        if not path.startswith(free)
+        if not path.startswith(free) or (path == "data.cache" and "device" in (old, new))
     ]
     if faults:
         raise ConfigError(faults)

@@ -111,10 +111,7 @@ def train(
         if config.train.compile != "none":
             require_compiler(device)
     with join_ranks(device, config.train.rank_timeout) as ranks:
-        if tensors is None:
-            data = _open_data(config, quiet or not ranks.is_main)
-        else:
-            data = tensor_data(config, tensors)
+        data = _open_data(config, quiet, ranks) if tensors is None else tensor_data(config, tensors)
         config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
         config = with_size(config, plan, len(data.train))
@@ -123,7 +120,9 @@ def train(
             # One of them looks: not all file systems show all machines the same at one time.
             resume = ranks.on_main(lambda: _begun(config, run))
         state = _last_state(config, run, data) if resume else None
-        ranks.on_main(lambda: _open_run(config, run, state) if resume else _new_run(config, run))
+        ranks.on_main(
+            lambda: _open_run(config, run, state, plan) if resume else _new_run(config, run)
+        )
         log: Log = NoLog()
         if ranks.is_main:
             log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
@@ -137,9 +136,21 @@ def train(
             raise
 
 
-def _open_data(config: RunConfig, quiet: bool) -> Data:
-    """Open the corpus, with a bar where clips have to be decoded into a cache."""
-    if quiet or config.data.cache == "none":
+def _open_data(config: RunConfig, quiet: bool, ranks: Ranks) -> Data:
+    """Open the corpus, with a bar where clips have to be decoded into a cache.
+
+    A cache on disk is filled by rank 0, however long that takes; the others find it.
+    """
+    if config.data.cache == "none":
+        return open_data(config)
+    opened: list[Data] = []
+    if config.data.cache != "memory":
+        ranks.on_main(lambda: opened.append(_decoded(config, quiet)))
+    return opened[0] if opened else _decoded(config, quiet or not ranks.is_main)
+
+
+def _decoded(config: RunConfig, quiet: bool) -> Data:
+    if quiet:
         return open_data(config)
     with progress_bar("decoding") as show:
         return open_data(config, progress=show)
@@ -161,10 +172,14 @@ def _new_run(config: RunConfig, run: Path) -> None:
         write_origin(run, origin)
 
 
-def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None) -> None:
+def _open_run(config: RunConfig, run: Path, state: Mapping[str, Any] | None, plan: Plan) -> None:
     """Cut what a run has logged past the state that it goes on from."""
-    cut_metrics(run / "metrics.jsonl", state["step"] if state else -1)
+    step = state["step"] if state else -1
+    cut_metrics(run / "metrics.jsonl", step)
     write_yaml(run / "config.yaml", config)
+    if step < plan.steps:
+        # Of a run that had finished with fewer epochs: they are those of its end no longer.
+        (run / "encoders.safetensors").unlink(missing_ok=True)
 
 
 def _begun(config: RunConfig, run: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earsight.config import METHODS, RunConfig
+from earsight.config import METHODS, ConfigError, DataConfig, RunConfig
 from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
 from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
@@ -26,6 +26,7 @@ from earsight.methods.base import Method
 from earsight.training.compiled import Compiled, require_compiler
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.distributed import ALONE, Ranks
+from earsight.training.place import place
 from earsight.training.step import Parts, make_optimizer
 from earsight.training.targets import Target, labelled, take_share, target_of
 from earsight.transforms.audio import Spectrogram
@@ -136,6 +137,13 @@ def tensor_data(config: RunConfig, tensors: Mapping[str, Tensor]) -> Data:
         raise ValueError("data.corpus: has no effect where tensors are given; leave it out")
     if config.pictures.cells:
         raise ValueError("pictures.cells: tensors hold films and sounds; leave it out")
+    faults = [
+        f"data.{name}: has no effect where tensors are given; leave it out"
+        for name in ("fold", "cache", "keep_duplicates", "audio_missing")
+        if getattr(config.data, name) != getattr(DataConfig(), name)
+    ]
+    if faults:
+        raise ConfigError(faults)
     clips = TensorClips(tensors, fps=config.video.fps, rate=config.audio.rate)
     task = task_of(config)
     for name in modalities_of(task):
@@ -187,6 +195,7 @@ def open_source(
         audio=config.audio,
         limits=clip_settings(config).limits,
         workers=worker_count(config),
+        copies=place().local_size,
         progress=progress,
     )
     decoded = cache_on_disk(order, Path(folder)) if folder else cache_in_memory(order)

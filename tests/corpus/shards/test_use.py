@@ -7,8 +7,10 @@ import subprocess
 import sys
 import uuid
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,6 +22,7 @@ from earsight.corpus.loader import load
 from earsight.corpus.manifest import MEMBER_FIELDS, read
 from earsight.corpus.manifest import write as write_manifest
 from earsight.corpus.shards.prepare import prepare
+from earsight.corpus.split import usable
 from earsight.media.members import open_member, parse_member
 from earsight.media.nearby import FOLDER
 from earsight.media.types import Coding
@@ -95,6 +98,35 @@ def test_a_run_goes_on_from_the_prepared_form_of_its_corpus(shards, manifest, sm
     assert torch.equal(mixed["keys"], plain["keys"])
     lines = (run / "metrics.jsonl").read_text()
     assert '"failures": 0' in lines or "failures" in lines
+
+
+def test_segments_in_which_nothing_changes_count_as_they_did(tmp_path):
+    """A recording of a screen: 50 frames in 5 s, then one at the end, and sound throughout."""
+    film = tmp_path / "media" / "screen.mkv"
+    film.parent.mkdir()
+    with av.open(str(film), "w") as container:
+        pictures = container.add_stream("libx264", rate=10)
+        pictures.width = pictures.height = 64
+        pictures.pix_fmt = "yuv420p"
+        pictures.codec_context.time_base = Fraction(1, 10)
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        for tick in (*range(50), 399):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((64, 64, 3), 4 * (tick % 60), np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = tick, Fraction(1, 10)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode())
+        for at in range(0, 16000 * 40, 1000):
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), "fltp", "mono")
+            heard.sample_rate, heard.pts = 16000, at
+            container.mux(sound.encode(heard))
+        container.mux(sound.encode())
+    api.scan([str(film.parent)], tmp_path / "c.parquet", segment="10s", workers=0)
+    prepare(tmp_path / "c.parquet", tmp_path / "s", coding=QUICK, workers=0)
+    files, made = read(tmp_path / "c.parquet"), read(tmp_path / "s")
+    assert len(files) == 4
+    assert usable(made).mask.tolist() == usable(files).mask.tolist() == [True] * 4
 
 
 def test_everything_else_reads_shards_too(shards, small, tmp_path):

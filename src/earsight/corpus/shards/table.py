@@ -154,7 +154,8 @@ def _stream_facts(rows: _Rows, coding: Coding) -> dict[str, ArrayLike | list[Any
         "width": rows.column("width", rows.fact("width")),
         "height": rows.column("height", rows.fact("height")),
         "video_fps": rows.column("video_fps", rows.fact("fps")),
-        "video_frames": rows.column("video_frames", rows.fact("frames")),
+        # As estimated for the corpus, or whether a clip counts as still would depend on this.
+        "video_frames": rows.column("video_frames", np.round(content.frames)),
         "audio_rate": rows.column("audio_rate", np.where(heard, coding.rate, 0)),
         "audio_channels": rows.column("audio_channels", heard),
     }
