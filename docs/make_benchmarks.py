@@ -9,6 +9,7 @@ from earsight.studies.tables import markdown
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "benchmarks.md"
 RESULTS = FOLDER.parent / "benchmarks" / "results"
+PLACES = {"": "", "gpu": " on a GPU", "avx2": " with AVX2 alone"}
 INTRODUCTION = """# Benchmarks
 
 <!-- Written by docs/make_benchmarks.py from benchmarks/results. -->
@@ -22,14 +23,15 @@ one after the other, and ends with one table; `earsight bench --quick` shows tha
 def section(name: str, report: dict[str, Any]) -> list[str]:
     """A benchmark's targets and the machine they were measured on.
 
-    Figures of a GPU lie in ``NAME.gpu.json``, beside those of a processor.
+    Figures of a GPU lie in ``NAME.gpu.json``, beside those of a processor; those of one with
+    vectors of half the width in ``NAME.avx2.json``.
     """
     machine = report["machine"]
     script, _, where = name.partition(".")
     gpu = f"{report['gpu']}; " if "gpu" in report else ""
     packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items() if v)
     lines = [
-        f"## `benchmarks/{script}.py`{' on a GPU' if where == 'gpu' else ''}\n",
+        f"## `benchmarks/{script}.py`{PLACES[where]}\n",
         f"{gpu}{machine['processor']}, {machine['cores']} cores; Python {machine['python']}, "
         f"{packages}.\n",
         "| figure | measured | target | met |",

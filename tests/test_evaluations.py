@@ -340,6 +340,11 @@ def test_labels_of_held_out_clips_must_not_have_been_learned(folded, small, tmp_
         with pytest.raises(ValueError, match="instances that are held out, and their labels"):
             api.evaluate(run, task, folds="all")
         assert api.evaluate(run, task, folds=[1, 1]).details["protocol"]["folds"] == [1]
+    shards = tmp_path / "shards"
+    api.prepare(folded, shards, preset="tiny", workers=0)
+    with pytest.raises(ValueError, match="instances that are held out, and their labels"):
+        api.evaluate(run, "classify", corpus=shards, folds="all")
+    assert api.evaluate(run, "classify", corpus=shards).details["protocol"]["folds"] == [1]
     tuned = {"modality": "video", "label": "shape", "quiet": True}
     with pytest.raises(ValueError, match=r"data.fold=1.* keep these"):
         api.finetune(run, folds=[2], settings=["train.epochs=1"], **tuned)

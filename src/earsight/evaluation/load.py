@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
 from earsight.corpus.instances import Instances
-from earsight.corpus.manifest import resolved
+from earsight.corpus.manifest import read, resolved
 from earsight.corpus.split import Task
 from earsight.evaluation.features import Encoder, Features
 from earsight.evaluation.labels import LabelChoice, choose_labels
@@ -158,9 +158,11 @@ def check_unseen(
     """
     if all(_division(config) == _division(before) for config in configs):
         return []
-    if _division(configs[0])[0] != _division(before)[0]:
+    corpus = configs[0].data.corpus
+    if not _same_corpus(corpus, before.data.corpus):
         return []
-    train = open_data(before, learning=False, once=True).train
+    there = replace(before, data=replace(before.data, corpus=corpus))
+    train = open_data(there, learning=False, once=True).train
     seen = int(np.isin(held_out, train.key).sum())
     if not seen:
         return []
@@ -172,6 +174,19 @@ def check_unseen(
         f"{before.data.holdout} and seed={before.seed}; keep these, or train a run for each other "
         "split"
     )
+
+
+def _same_corpus(one: str, other: str) -> bool:
+    """Whether both name one manifest, or a corpus and its prepared form, whose keys are the same.
+
+    A run's own corpus that is elsewhere, or gone, is not looked for.
+    """
+    if resolved(one) == resolved(other):
+        return True
+    if not other or not Path(other).exists():
+        return False
+    first, second = (np.sort(read(name).column("key")) for name in (one, other))
+    return np.array_equal(first, second)
 
 
 def _division(config: RunConfig) -> tuple[str, int, float, int]:
