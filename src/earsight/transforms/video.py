@@ -130,8 +130,16 @@ def _fused(
         **vars(change),
         contrast=bool(config.contrast),
         hue=bool(config.hue),
+        words=_in_words(video),
         memory_format=memory_format,
     )
+
+
+def _in_words(video: Tensor) -> bool:
+    """Whether each picture's bytes can be taken for words of 32 bits."""
+    height, width = video.shape[3:]
+    whole = height * width % 4 == 0 and video.storage_offset() % 4 == 0
+    return whole and video.is_contiguous()
 
 
 def _check(video: Tensor) -> None:

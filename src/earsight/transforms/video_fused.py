@@ -17,6 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray (ITU-R BT.601)."""
 
+_EVEN_BYTES = 0x00FF00FF
+
 PEAKS = (0.0, 1 / 3, 2 / 3)
 """Hue, in turns, at which red, green and blue are strongest."""
 
@@ -40,6 +42,7 @@ def change(
     turn: Tensor,
     contrast: bool,
     hue: bool,
+    words: bool,
     memory_format: torch.memory_format,
 ) -> Tensor:
     """Brightness, contrast, saturation and hue of clips, normalised.
@@ -53,6 +56,7 @@ def change(
         turn: ``(B,)`` of hue, in turns.
         contrast: whether the mean matters.
         hue: whether hue is turned.
+        words: whether the bytes of each picture are whole words of 32 bits, one after the other.
         memory_format: of the result.
 
     Returns:
@@ -62,7 +66,7 @@ def change(
     x = source.flatten(2)
     rows = scale[:, None], blend[:, None], offset[:, None], turn[:, None]
     scale, blend, offset, turn = rows
-    offset = offset * _mean_gray(source)[:, None] if contrast else torch.zeros_like(offset)
+    offset = offset * _mean_gray(source, words)[:, None] if contrast else torch.zeros_like(offset)
     red, green, blue = x.to(torch.float32).unbind(1)
     level = (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]) * blend + offset
     r, g, b = ((channel * scale + level).clamp(0, 1) for channel in (red, green, blue))
@@ -74,16 +78,26 @@ def change(
     return torch.stack(scaled, 1).view(source.shape).contiguous(memory_format=memory_format)
 
 
-def _mean_gray(source: Tensor) -> Tensor:
-    """Mean gray ``(B,)`` in [0, 1] of ``(B, 3, T, H, W)`` bytes, from whole-number sums (exact).
-
-    Those of a picture fit into 32 bits, which a CPU adds up ten times as fast as 64.
-    """
-    pictures = source.flatten(3)
-    sums = pictures.sum(3, dtype=torch.int32).sum(2, dtype=torch.int64).to(torch.float32)
+def _mean_gray(source: Tensor, words: bool) -> Tensor:
+    """Mean gray ``(B,)`` in [0, 1] of ``(B, 3, T, H, W)`` bytes, from whole-number sums (exact)."""
+    sums = _picture_sums(source, words).sum(2, dtype=torch.int64).to(torch.float32)
     r, g, b = sums.unbind(1)
     _, _, frames, height, width = source.shape
     return (r * LUMA[0] + g * LUMA[1] + b * LUMA[2]) / (255 * frames * height * width)
+
+
+def _picture_sums(source: Tensor, words: bool) -> Tensor:
+    """Sums ``(B, 3, T)`` of the bytes of each picture, which fit into 32 bits.
+
+    A CPU adds up words of 32 bits ten times as fast as of 64, and four bytes of a word at once
+    three times as fast as bytes, each of which would be widened first.
+    """
+    pictures = source.flatten(3)
+    if not words:
+        return pictures.sum(3, dtype=torch.int32)
+    fours = pictures.view(torch.int32)
+    pairs = (fours & _EVEN_BYTES) + ((fours >> 8) & _EVEN_BYTES)
+    return ((pairs & 0xFFFF) + (pairs >> 16)).sum(3, dtype=torch.int32)
 
 
 def _rotated(r: Tensor, g: Tensor, b: Tensor, turn: Tensor) -> list[Tensor]:
