@@ -92,7 +92,9 @@ def prepare(
     Args:
         corpus: a manifest.
         output: the folder of the shards.
-        preset: whose ``video.fps`` and ``audio.rate`` the shards get, unless they are given.
+        preset: whose ``audio.rate`` the shards get, and whose ``video.fps`` where it is above 16,
+            unless they are given. (Clips begin anywhere: fewer frames would show what was to be
+            seen long before.)
         fps: frames per second at most; 16 without a preset.
         rate: samples per second of the sound; 24000 without a preset.
         short_side: pixels of the pictures' short side at most.
@@ -107,10 +109,11 @@ def prepare(
         RunError: the disk is full, or nodes left nothing where this machine can see it.
     """
     wanted = None if preset is None else parse(load_preset(preset))
-    known = (Coding.fps, Coding.rate) if wanted is None else (wanted.video.fps, wanted.audio.rate)
+    known_fps = Coding.fps if wanted is None else max(Coding.fps, wanted.video.fps)
+    known_rate = Coding.rate if wanted is None else wanted.audio.rate
     coding = Coding(
-        fps=known[0] if fps is None else fps,
-        rate=known[1] if rate is None else rate,
+        fps=known_fps if fps is None else fps,
+        rate=known_rate if rate is None else rate,
         short_side=short_side,
     )
     part = parse_part(shard)

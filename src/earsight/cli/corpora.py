@@ -91,9 +91,10 @@ class Prepare:
     output: Annotated[Path, arg(aliases=["-o"])]
     """The folder of shards to make; one that was begun before is gone on with."""
     preset: str | None = None
-    """Settings that the shards are for, whose video.fps and audio.rate they get."""
+    """Settings that the shards are for: their audio.rate, and video.fps if it is above 16."""
     fps: float | None = None
-    """Frames per second at most; slower films keep their frames (default: the preset's, or 16)."""
+    """Frames per second at most; slower films keep their frames (default: 16, or the
+    preset's if it has more)."""
     rate: int | None = None
     """Samples per second of the sound (default: the preset's, or 24000)."""
     short_side: int = 256

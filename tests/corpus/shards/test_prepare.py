@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earsight import api
+from earsight import api, presets
 from earsight.corpus.instances import instances, missing_files
 from earsight.corpus.keys import key_text
 from earsight.corpus.manifest import read, write
@@ -308,6 +308,12 @@ def test_a_preset_says_what_its_model_hears(manifest, tmp_path):
     api.prepare(manifest, tmp_path / "s", preset="tiny", fps=5, short_side=64, workers=0)
     coding = read(tmp_path / "s").prepared
     assert (coding.fps, coding.rate, coding.short_side) == (5, 8000, 64)
+
+
+def test_a_preset_that_takes_few_frames_still_finds_them_at_their_times(manifest, tmp_path):
+    assert presets.load("tiny")["video"]["fps"] == 1
+    api.prepare(manifest, tmp_path / "s", preset="tiny", short_side=64, workers=0)
+    assert read(tmp_path / "s").prepared.fps == 16
 
 
 def test_samples_can_be_told_by_their_archive_alone(shards, manifest):
