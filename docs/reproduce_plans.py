@@ -8,6 +8,14 @@ from earsight.config import RunConfig
 
 GPUS = 4
 """Of which AVID's batch of 256 gives each the 64 clips that were measured."""
+LISTED = {
+    "kinetics-400": 306_245,
+    "kinetics-700": 650_317,
+    "audioset": 2_084_320,
+    "audioset-240k": 260_371,
+}
+"""Clips that data sets' lists name, those held out among them."""
+
 THOUSANDS = {"K": 1e3, "M": 1e6}
 
 
@@ -23,8 +31,6 @@ class Plan:
         options: of the scan.
         root: folder of the media, where it is not named as the layout is.
         settings: beside the preset's.
-        listed: clips in the data set's lists, those held out among them, all of which are prepared
-            where they can be had; 0 if that is the training set.
         start: the preset of the run that it starts from.
         methods: as the paper names them.
         architectures: of the figures; all where it is empty.
@@ -37,7 +43,6 @@ class Plan:
     options: str = ""
     root: str = ""
     settings: tuple[str, ...] = ()
-    listed: int = 0
     start: str = ""
     methods: tuple[str, ...] = ("CM-ACC",)
     architectures: tuple[str, ...] = ()
@@ -69,8 +74,8 @@ class Plan:
 
     @property
     def prepared(self) -> int:
-        """Clips that are prepared, at most."""
-        return self.listed or self.clips
+        """Clips that are prepared, at most: of all lists, where those of the set are known."""
+        return LISTED.get(self.corpus, self.clips)
 
     @property
     def epoch(self) -> int:
@@ -85,7 +90,6 @@ PLANS = (
         preset="avid-kinetics",
         layout="kinetics-400",
         sizes=("240K",),
-        listed=306_245,
         methods=AVID,
     ),
     Plan(
@@ -93,7 +97,6 @@ PLANS = (
         preset="cma-kinetics",
         layout="kinetics-400",
         sizes=("240K",),
-        listed=306_245,
         start="avid-kinetics",
         methods=CMA,
     ),
@@ -102,7 +105,6 @@ PLANS = (
         preset="avid-audioset",
         layout="audioset",
         sizes=("1.8M",),
-        listed=2_084_320,
         methods=AVID,
     ),
     Plan(
@@ -110,7 +112,6 @@ PLANS = (
         preset="cma-audioset",
         layout="audioset",
         sizes=("1.8M",),
-        listed=2_084_320,
         start="avid-audioset",
         methods=CMA,
     ),
@@ -126,7 +127,6 @@ PLANS = (
         preset="cm-acc-kinetics700",
         layout="kinetics-700",
         sizes=("240K",),
-        listed=650_317,
         settings=("train.epoch_samples=240000",),
     ),
     Plan(
@@ -135,14 +135,12 @@ PLANS = (
         layout="audioset",
         sizes=("240K",),
         options=" --draw 240000 --seed 0",
-        listed=260_371,
     ),
     Plan(
         title="CM-ACC on AudioSet",
         preset="cm-acc-audioset",
         layout="audioset",
         sizes=("1.8M",),
-        listed=2_084_320,
         architectures=("3D-ResNet18", "ResNet-18", ""),
     ),
     Plan(
@@ -150,7 +148,6 @@ PLANS = (
         preset="cm-acc-audioset-r2plus1d",
         layout="audioset",
         sizes=("1.8M",),
-        listed=2_084_320,
         architectures=("R(2+1)D-18",),
     ),
 )

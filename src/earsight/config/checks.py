@@ -8,12 +8,12 @@ Fraction = float
 Range = tuple[float, float]
 
 
-def no_effect(config: Any, why: str) -> Iterator[str]:
-    """Every setting of a section that is not at its default."""
+def no_effect(config: Any, why: str, *names: str) -> Iterator[str]:
+    """Every setting of a section, or of those named, that is not at its default."""
     usual = type(config)()
-    for one in fields(config):
-        if getattr(config, one.name) != getattr(usual, one.name):
-            yield f"{one.name}: {why}"
+    for name in names or [one.name for one in fields(config)]:
+        if getattr(config, name) != getattr(usual, name):
+            yield f"{name}: {why}"
 
 
 def at_least(config: Any, **bounds: float) -> Iterator[str]:

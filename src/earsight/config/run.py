@@ -81,11 +81,10 @@ class RunConfig:
                 yield f"{name}.name: {encoder.name} takes no pictures; take conv2d-picture"
         if not self.pictures.cells:
             return
-        for part in ("video", "audio"):
-            faults = no_effect(getattr(self, part), "has no effect on pairs of pictures")
-            yield from (f"{part}.{fault}; leave it out" for fault in faults)
-        for name in ("cache", "audio_missing", "keep_duplicates"):
-            if getattr(self.data, name) != getattr(DataConfig(), name):
-                yield f"data.{name}: has no effect on pairs of pictures; leave it out"
+        idle = {"video": (), "audio": (), "data": ("cache", "audio_missing", "keep_duplicates")}
+        for part, names in idle.items():
+            why = "has no effect on pairs of pictures; leave it out"
+            faults = no_effect(getattr(self, part), why, *names)
+            yield from (f"{part}.{fault}" for fault in faults)
         if self.train.compile == "inputs":
             yield "train.compile: inputs has no effect on pairs of pictures; set none"

@@ -76,18 +76,12 @@ def usable(
         ValueError: ``audio_missing`` is ``error`` and instances lack sound; names the first.
     """
     content, least = corpus.content(), corpus.settings.min_duration
-    if task == "audio-visual":
-        fault = first_fault(content, least)
-        silent = fault == NO_AUDIO
-        if audio_missing == "error" and silent.any():
-            raise ValueError(_without_sound(corpus, silent))
-        if audio_missing == "silence":
-            fault = np.where(silent, first_fault(content, least, sound=False), fault)
-    else:
-        fault = first_fault(content, least, picture=task == "video", sound=task == "audio")
-        silent = fault == NO_AUDIO
-        if audio_missing == "error" and silent.any():
-            raise ValueError(_without_sound(corpus, silent))
+    fault = first_fault(content, least, picture=task != "audio", sound=task != "video")
+    silent = fault == NO_AUDIO
+    if audio_missing == "error" and silent.any():
+        raise ValueError(_without_sound(corpus, silent))
+    if audio_missing == "silence" and task == "audio-visual":
+        fault = np.where(silent, first_fault(content, least, sound=False), fault)
     if not keep_duplicates:
         fault = np.where((fault == OK) & corpus.is_duplicate(), DUPLICATE, fault)
     mask = np.asarray(fault == OK, np.bool_)

@@ -30,6 +30,9 @@ A multiple of 32, not of 2,048: scores of a column then do not compete for the s
 _REFINED = 1024
 """Queries whose candidates are ranked at a time."""
 
+MEMORY = 256 * 2**20
+"""Bytes to work in, where nothing else is asked for."""
+
 _LEAST_MEMORY = 2**20
 
 
@@ -64,7 +67,7 @@ def mine(
     agreement: Agreement = "min",
     usable: Tensor | None = None,
     queries: Tensor | None = None,
-    memory: int = 256 * 2**20,
+    memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> Mined:
     """The ``k`` rows of largest ``ρ_ij = min(v̄_i·v̄_j, ā_i·ā_j)``, ``j ≠ i`` (avid-cma eqs. 6–7).

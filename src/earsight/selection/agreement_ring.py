@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from earsight.selection.agreement import (
+    MEMORY,
     Agreement,
     Mined,
     Progress,
@@ -29,7 +30,7 @@ def mine_shared(
     owners: Owners,
     usable: Tensor,
     agreement: Agreement = "min",
-    memory: int = 256 * 2**20,
+    memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> Mined:
     """The positives of this rank's rows among those of all ranks; all of them must ask.

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earsight.random import permute
-from earsight.selection.agreement import Mined, checked, checked_queries, mine
+from earsight.selection.agreement import MEMORY, Mined, checked, checked_queries, mine
 from earsight.selection.agreement_scores import Banks, Rounding, in_blocks, score_and_rank
 
 _SAMPLED = 64
@@ -184,7 +184,7 @@ class CertifiedIndex:
         return Certified(mined=mined, certified=certified, looked_at=looked_at)
 
     def finish(
-        self, found: Certified, k: int, *, queries: Tensor | None = None, memory: int = 256 * 2**20
+        self, found: Certified, k: int, *, queries: Tensor | None = None, memory: int = MEMORY
     ) -> Mined:
         """Mine exactly the queries that are not certified, in ``memory`` bytes, and return all."""
         queries = checked_queries(None if queries is None else queries.cpu(), self.video)

@@ -16,7 +16,7 @@ from earsight.evaluation.repeats import LEVEL, Estimate, estimate
 POWER = 0.8
 """Chance with which the smallest detectable effect would be found."""
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """Less than this is what subtraction leaves of equal figures."""
 
 Verdict = Literal["holds", "does not", "undecided"]
@@ -99,8 +99,8 @@ def _upper_tail(difference: Estimate, margin: float) -> float:
         return 1.0
     excess = difference.mean - margin
     error = difference.std / math.sqrt(difference.n)
-    if error < _ROUNDING:
-        return 0.5 if abs(excess) < _ROUNDING else float(excess < 0)
+    if error < ROUNDING:
+        return 0.5 if abs(excess) < ROUNDING else float(excess < 0)
     return float(stats.t.sf(excess / error, difference.n - 1))
 
 

@@ -2,11 +2,10 @@
 
 from earsight.evaluation.repeats import Estimate
 from earsight.evaluation.rows import is_share
+from earsight.studies.statistics import ROUNDING
 from earsight.studies.summary import Figure, Finding, Summary
 
 Table = list[tuple[str, ...]]
-
-_ROUNDING = 1e-12
 
 
 def figure_table(summary: Summary) -> Table:
@@ -62,8 +61,7 @@ def number(metric: str, value: float) -> str:
     """Shares in per cent, other figures with three digits."""
     if is_share(metric):
         return f"{100 * value:.1f}"
-    # What subtraction leaves of equal figures is 0.
-    return f"{0.0 if abs(value) < _ROUNDING else value:.3g}"
+    return f"{0.0 if abs(value) < ROUNDING else value:.3g}"
 
 
 def plain(table: Table) -> str:

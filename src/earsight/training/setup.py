@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earsight.config import METHODS, ConfigError, DataConfig, RunConfig
+from earsight.config import METHODS, ConfigError, RunConfig
+from earsight.config.checks import no_effect
 from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
 from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
@@ -137,11 +138,9 @@ def tensor_data(config: RunConfig, tensors: Mapping[str, Tensor]) -> Data:
         raise ValueError("data.corpus: has no effect where tensors are given; leave it out")
     if config.pictures.cells:
         raise ValueError("pictures.cells: tensors hold films and sounds; leave it out")
-    faults = [
-        f"data.{name}: has no effect where tensors are given; leave it out"
-        for name in ("fold", "cache", "keep_duplicates", "audio_missing")
-        if getattr(config.data, name) != getattr(DataConfig(), name)
-    ]
+    why = "has no effect where tensors are given; leave it out"
+    idle = ("fold", "cache", "keep_duplicates", "audio_missing")
+    faults = [f"data.{fault}" for fault in no_effect(config.data, why, *idle)]
     if faults:
         raise ConfigError(faults)
     clips = TensorClips(tensors, fps=config.video.fps, rate=config.audio.rate)
