@@ -16,6 +16,7 @@ from reproduce_costs import (
     unprepared,
 )
 from reproduce_plans import (
+    ABLATIONS,
     DIFFERENCES,
     FOLDS,
     GPUS,
@@ -26,6 +27,7 @@ from reproduce_plans import (
     Plan,
 )
 
+from earsight import api
 from earsight.evaluation.published import Figure, read_published
 from earsight.presets import protocols
 
@@ -193,6 +195,25 @@ def evaluating() -> list[str]:
     ]
 
 
+def ablations() -> list[str]:
+    """Settings of the papers' comparisons; those that cannot be run are refused here."""
+    rows = []
+    for figure, arm, preset, settings in ABLATIONS:
+        api.configure(preset, settings=settings)
+        rows.append([figure, arm, f"`{preset}`", " ".join(f"`{text}`" for text in settings) or "–"])
+    return [
+        "## The papers' comparisons\n",
+        "Small forms of these are what [Results](results.md) tests. At full size they are runs as "
+        "above, of these presets and settings; their figures are in `earsight compare`.\n",
+        table(["figure", "arm", "preset", "settings"], rows),
+        "The analysis of AVID and CMA has 100,000 clips of AudioSet: `earsight scan --layout "
+        "audioset --root data/audioset --draw 100000 --seed 0 -o audioset-100k.parquet`. CMA and "
+        "the expansions go on from the Cross-AVID run: `--from runs/avid-analysis "
+        "start_epoch=200`. UCF-101's training videos are those of a split: `earsight scan "
+        "--layout ucf-101 --root data/ucf-101 -o ucf-101.parquet` and `data.fold=1`.\n",
+    ]
+
+
 def differences() -> list[str]:
     """Decisions where a paper is silent, or its code is another."""
     parts = []
@@ -231,7 +252,7 @@ def page() -> str:
     ]
     for plan in PLANS:
         parts += section(plan)
-    return "\n".join([*parts, *differences()])
+    return "\n".join([*parts, *ablations(), *differences()])
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ The page begins with all claims by their verdicts; then comes a section for each
 """
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from earsight import presets
-from earsight.studies.design import Design, read_design
+from earsight.studies.design import Design, names, read_design
 from earsight.studies.plot import plot
 from earsight.studies.summary import Summary, read_summary
 from earsight.studies.tables import figure_table, finding_table, markdown
@@ -39,8 +40,10 @@ difference is above 0 where it is.
   interval of guessing, and *does not* outside, without correction.
 - Seeds alone are repeated: corpus, split and test clips are the same. Studies share runs, and some
   ask again what others asked; nothing is corrected across them.
+- *p, opposite* is the p of the opposite finding, by which a claim *does not*.
 - *Looked into in*: studies that test a reason for what was found, and how many of their claims
-  hold.
+  hold. They may measure otherwise (probes, where a claim is of fine-tuned networks): their sections
+  say how.
 - Training is short. At 45 epochs Cross-AVID still learns fast ([saturation](#saturation)), so
   methods that are compared there differ in how fast they learn, too.
 - *Chance* of an accuracy is the share of the most frequent class of the test clips.
@@ -59,15 +62,16 @@ earsight scan av-digits --labels av-digits/labels.csv --group-by image -o corpus
 earsight corpus omniglot --images images.zip -o omniglot
 ```
 
-Each section names the digest of its corpus; a command prints it, too. **The clips of the figures
-here were rendered before `earsight corpus av-digits` was there**: of the same recordings and
-images, with the same parts in common, but other draws, and digits of the test clips that are not
-quite balanced. On clips of your own making figures differ somewhat, and all stages are done anew.
-`images.zip` holds eight of Omniglot's background alphabets: Balinese, Early_Aramaic, Greek,
+Each section names the digest of its corpus, and a command prints that of yours. **The clips of the
+figures here were rendered before `earsight corpus av-digits` was there**: of the same recordings
+and images, with the same parts in common, but other draws, and digits of the test clips that are
+not quite balanced. On clips of your own making figures differ somewhat, and all stages are done
+anew. `images.zip` holds eight of Omniglot's background alphabets: Balinese, Early_Aramaic, Greek,
 Japanese_(katakana), Korean, Latin, Sanskrit and Tagalog.
 
 The command of each study stands in its section. Stages that are kept in `studies/stages` are not
-done again; give another folder (`-o`) to do all anew. Settings were chosen on splits of the
+done again, and what is found replaces `studies/NAME.json`; give another folder (`-o`) to do all
+anew. Settings were chosen on splits of the
 training clips, with other seeds, and are the same for all methods of a kind.
 """
 LOOK = """## To look at
@@ -189,12 +193,33 @@ def took(summary: Summary) -> str:
 
 def work(*found: Summary) -> str:
     """Hardware and hours of the stages of studies, each stage once."""
-    keys = sorted({key for summary in found for key in summary.stages.values()})
-    paths = [STUDIES / "stages" / f"{key}.json" for key in keys]
-    stages = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    stages = outcomes(found)
     hours = sum(stage["seconds"] for stage in stages) / 3600
     machines = sorted({described(stage["machine"]) for stage in stages})
     return f"{len(stages)} stages, {hours:.1f} hours on {' and '.join(machines)}"
+
+
+def outcomes(found: Sequence[Summary]) -> list[dict[str, Any]]:
+    """The stages of studies, each once."""
+    keys = sorted({key for summary in found for key in summary.stages.values()})
+    paths = [STUDIES / "stages" / f"{key}.json" for key in keys]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def one_run(found: Sequence[Summary]) -> str:
+    """How long a run takes."""
+    runs = [stage["seconds"] for stage in outcomes(found) if not stage["rows"]]
+    return (
+        "A run has one core, and as a rule another beside it: half of them took less than "
+        f"{statistics.median(runs) / 60:.0f} minutes, the longest {max(runs) / 60:.0f}. Of a run "
+        "that was stopped, its last part counts."
+    )
+
+
+def to_come(found: Sequence[Summary]) -> list[str]:
+    """Studies that nobody has done."""
+    left = [f"`{name}`" for name in names() if name not in {summary.name for summary in found}]
+    return [f"Designed, and not done yet: {', '.join(left)}.\n"] if left else []
 
 
 def described(machine: dict[str, Any]) -> str:
@@ -221,7 +246,8 @@ def page() -> str:
     parts = [
         INTRODUCTION,
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
-        f"{work(*found)}.\n",
+        f"{work(*found)}. {one_run(found)}\n",
+        *to_come(found),
         *overview(found, designs),
         *galleries(),
         CORPORA,

@@ -63,11 +63,16 @@ def rate() -> float:
 
 def clip_work(plan: Plan) -> float:
     """Operations for each clip trained on: CM-ACC's key encoders and pool are among them."""
-    own, method = work(plan.preset), plan.config.method
-    if not isinstance(method, MomentumConfig):
+    own = work(plan.preset)
+    if not isinstance(plan.config.method, MomentumConfig):
         return own.both
-    pool = method.candidates / plan.epoch if isinstance(method, PoolConfig) else 0.0
-    return own.both + (1 + pool) * own.forward
+    return own.both + (1 + pool(plan)) * own.forward
+
+
+def pool(plan: Plan) -> float:
+    """Clips of CM-ACC's pool for each that is trained on."""
+    method = plan.config.method
+    return method.candidates / plan.epoch if isinstance(method, PoolConfig) else 0.0
 
 
 def apart(plan: Plan) -> float:
@@ -91,11 +96,15 @@ def hours(plan: Plan) -> float:
 
 
 def cores(plan: Plan) -> float:
-    """That decode prepared clips for one GPU: measured ones, scaled by the pixels of a clip."""
+    """That decode prepared clips for one GPU: measured ones, scaled by the pixels of a clip.
+
+    Those of CM-ACC's pool are among them.
+    """
     film, video = load("prepared"), plan.config.video
     measured = film["video"]["frames"] * film["video"]["size"] ** 2
     pixels = video.frames * video.size**2 / measured
-    return float(rate() / clip_work(plan) * pixels / film["clips_per_second"]["prepared"])
+    clips = (1 + pool(plan)) * rate() / clip_work(plan)
+    return float(clips * pixels / film["clips_per_second"]["prepared"])
 
 
 def film_bytes() -> float:

@@ -133,9 +133,11 @@ def test_runs_are_not_made_again_where_all_evaluations_are_known(plan, tmp_path)
     assert engine.done == []
     missing = next(job for job in plan.unique() if job.stage.task == "retrieve")
     outcome_path(tmp_path, missing).unlink()
+    first = outcome_path(tmp_path, missing.after).read_text()
     do_study(plan, tmp_path, engine)
     assert [entry[0] for entry in engine.done] == [60, "retrieve"]
     assert is_made(tmp_path, missing.after)
+    assert outcome_path(tmp_path, missing.after).read_text() == first
 
 
 def test_a_changed_default_is_noticed(plan, tmp_path):
@@ -286,11 +288,13 @@ def test_the_figure_of_the_random_initialisation_and_the_gain_over_it(plan, tmp_
     report = [
         {"name": "{label}", "stage": "probe", "row": row, "untrained": ["few"]},
         {"name": "{label}, gain", "stage": "probe", "row": row, "gain": True},
+        {"name": "{label}, before", "stage": "probe", "row": row, "untrained": ["*"]},
     ]
     design = parse_design(DESIGN | {"report": report, "claims": []})
     other = plan_study(design, tmp_path / "c.parquet", "digest", seeds=3)
     summary = summarise(other, do_study(other, tmp_path, Pretend()), "digest")
-    few, many, gain, _ = (figure.values for figure in summary.figures)
+    few, many, gain, _, *before = (figure.values for figure in summary.figures)
+    assert before == [few, few]
     assert few == pytest.approx((0.05, 0.05, 0.05))
     assert many == pytest.approx((6.02, 6.03, 6.04))
     assert gain == pytest.approx((5.97, 5.98, 5.99))

@@ -18,7 +18,7 @@ LABEL = "{label}"
 """Stands for each of a study's labels."""
 
 EVERY = "*"
-"""Stands, as a part of a figure's name, for all that an evaluation has there."""
+"""Stands for all: as a part of a figure's name, for what an evaluation has there; for arms."""
 
 
 _ALONE = frozenset({"modality"})
@@ -81,7 +81,8 @@ class Report:
         row: its name there, such as ``probe/video/digit/accuracy``; with ``*`` in the place of a
             part, the mean of all that have anything there.
         gain: report its distance from the random initialisation instead.
-        untrained: arms of which the figure of the random initialisation is reported instead.
+        untrained: arms of which the figure of the random initialisation is reported instead;
+            ``*`` for all.
     """
 
     name: str
@@ -92,7 +93,8 @@ class Report:
 
     def faults(self, arms: Collection[str]) -> Iterator[str]:
         """What is wrong, one sentence each."""
-        yield from (f"{arm!r} is no arm" for arm in self.untrained if arm not in arms)
+        known = (*arms, EVERY)
+        yield from (f"{arm!r} is no arm" for arm in self.untrained if arm not in known)
         if self.gain and self.untrained:
             yield "give one of gain and untrained"
 

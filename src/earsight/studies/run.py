@@ -227,6 +227,9 @@ def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None])
         rows = engine.evaluate(run, stage.task, settings=stage.settings, options=stage.options)
     else:
         _make_run(job, home, engine, watch)
+    if read_outcome(home, job) is not None:
+        # A run made again, for more evaluations: the others, which are kept, are of the first.
+        return
     seconds = time.monotonic() - began
     write_outcome(home, job, rows, seconds, engine.machine(), engine.versions())
 

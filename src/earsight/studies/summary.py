@@ -65,6 +65,7 @@ class Finding:
             first), seed by seed; for a claim that nothing differs, the first less the second; for
             a claim about chance, the distance from it.
         p: before Holm's correction; None where no test was made.
+        against: p of the opposite finding, alike.
         detectable: smallest effect (of a claim that nothing differs: margin) that so many seeds
             would find four times in five, at the strictest level of Holm's correction; of a claim
             about chance, the distance that would be found outside the interval so often.
@@ -77,6 +78,7 @@ class Finding:
     test: str
     difference: Estimate
     p: float | None
+    against: float | None
     detectable: float | None
     verdict: str
 
@@ -151,7 +153,7 @@ def _figure(plan: Plan, outcomes: Mapping[str, Outcome], report: Report, arm: st
 
 
 def _value(row: Row, report: Report, arm: str) -> float:
-    if arm in report.untrained:
+    if arm in report.untrained or EVERY in report.untrained:
         return _baseline(row, report)
     return row.value - _baseline(row, report) if report.gain else row.value
 
@@ -223,6 +225,7 @@ def _findings(
                 test=_test(question, by_place[question.report, question.claim.arms[0]].metric),
                 difference=comparison.difference,
                 p=comparison.p,
+                against=comparison.against,
                 detectable=comparison.detectable,
                 verdict=verdict,
             )
@@ -295,6 +298,7 @@ def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Quest
         test=f"mean within ±{half:.3g} of chance, the 95 % interval of a random pairing",
         difference=distance,
         p=None,
+        against=None,
         detectable=float(half + stats.norm.ppf(POWER) * deviation),
         verdict="holds" if abs(distance.mean) <= half else "does not",
     )

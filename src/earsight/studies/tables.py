@@ -32,15 +32,21 @@ def _guess(figure: Figure) -> str:
 def finding_table(summary: Summary) -> Table:
     """One line per claim."""
     metrics = {figure.report: figure.metric for figure in summary.figures}
-    lines: Table = [("claim", "difference", "p", "detectable", "verdict")]
+    lines: Table = [("claim", "difference", "p", "p, opposite", "detectable", "verdict")]
     lines += [_finding(finding, metrics[finding.report]) for finding in summary.findings]
     return lines
 
 
 def _finding(finding: Finding, metric: str) -> tuple[str, ...]:
-    p = "–" if finding.p is None else f"{finding.p:.2g}"
+    each_way = ("–" if p is None else f"{p:.2g}" for p in (finding.p, finding.against))
     smallest = "–" if finding.detectable is None else number(metric, finding.detectable)
-    return (finding.says, spread(metric, finding.difference), p, smallest, finding.verdict)
+    return (
+        finding.says,
+        spread(metric, finding.difference),
+        *each_way,
+        smallest,
+        finding.verdict,
+    )
 
 
 def cell(figure: Figure) -> str:
@@ -83,7 +89,10 @@ def markdown(table: Table) -> str:
 def format_summary(summary: Summary) -> str:
     """What a study found, for a terminal."""
     seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "1 seed"
-    head = f"{summary.name}: {summary.about.strip()} ({seeds}; shares in per cent)"
+    head = (
+        f"{summary.name}: {summary.about.strip()} ({seeds}, corpus {summary.corpus}; shares in "
+        "per cent)"
+    )
     parts = [head, plain(figure_table(summary))]
     if summary.findings:
         parts.append(plain(finding_table(summary)))
