@@ -240,10 +240,29 @@ def test_classes_that_were_not_learned_are_named(corpus, media, small, labelled,
     tuned = api.finetune(run, corpus=every, settings=QUICK, **TUNE)
     assert tuned.details["protocol"]["classes"]["shape"] > 1
 
+    # Of other names, so that the run has learned from none of them.
     none = tmp_path / "none.parquet"
-    api.scan([str(media)], none, workers=0)
+    shutil.copytree(media, tmp_path / "others" / "more")
+    api.scan([str(tmp_path / "others")], none, workers=0)
     with pytest.raises(ValueError, match="has no column 'shape'; it has none"):
         api.evaluate(run, "classify", corpus=none)
+
+
+def test_a_corpus_that_was_divided_in_another_way_since_is_noticed(labelled, small, tmp_path):
+    def swapped(number, line):
+        return {"split": {"train": "test", "test": "train"}[line["split"]]}
+
+    manifest = labelled(lambda number, line: {})
+    own, plain = tmp_path / "own", [f"data.corpus={manifest}", "train.epochs=1"]
+    api.pretrain(api.configure("tiny", settings=[*small, *plain]), own, quiet=True)
+    supervised = [*plain, "method.label=shape", "method.modality=audio", "train.batch=8"]
+    told = tmp_path / "told"
+    api.pretrain(api.configure("tiny-supervised", settings=supervised), told, quiet=True)
+    assert "was divided in another way" not in said(api.evaluate(own, "retrieve"))
+    labelled(swapped)
+    assert "without their labels: " in said(api.evaluate(own, "retrieve"))
+    with pytest.raises(ValueError, match="was divided in another way since; scan as before"):
+        api.evaluate(told, "classify")
 
 
 TUNE = {"modality": "video", "label": "shape", "quiet": True}

@@ -185,6 +185,11 @@ def test_finetuning_starts_from_the_encoder_and_is_done_once(run, monkeypatch):
     fresh = build_model(config, CPU).state_dict()
     assert all(torch.equal(starts[1][n], x) for n, x in fresh.items())
     assert config.optimizer == api.load_run(run / first.weights, CPU).config.optimizer
+    trained_further = run / "encoders.safetensors"
+    trained_further.write_bytes(trained_further.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="has started from encoders that"):
+        api.finetune(run, **asked)
+    assert api.finetune(run, **asked, scratch=True).time == scratch.time
 
 
 def test_a_stopped_finetuning_goes_on_to_the_same_figures(run, tmp_path, monkeypatch):

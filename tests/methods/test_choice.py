@@ -9,7 +9,7 @@ import torch
 from earsight import api
 from earsight.config import METHODS, ConfigError, import_plugins, section
 from earsight.evaluation.negatives_tables import rule_names
-from earsight.methods.choice import RULES, Choice, Queries, random_pool
+from earsight.methods.choice import RULES, Choice, Queries, ohem, random_pool
 from earsight.methods.cm_acc import MomentumContrast, register_rule
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.studies.design import parse_design
@@ -95,6 +95,20 @@ def test_a_rule_may_ask_another_about_fewer_candidates():
     chosen = random_pool(few)
     assert len(chosen) == 3
     assert set(chosen.tolist()) <= {2, 3, 4, 5}
+
+
+def test_no_more_are_chosen_than_a_dictionary_holds():
+    choice = Choice(
+        settings=PosteriorConfig(name="ohem", dictionary=2),
+        candidates=torch.randn(8, 4),
+        usable=torch.ones(8, dtype=torch.bool),
+        queries=Queries(torch.randn(5, 4), torch.randn(5, 4)),
+        seed=0,
+        index=5,
+        name="video",
+    )
+    wide = replace(choice, settings=PosteriorConfig(name="ohem", dictionary=5))
+    assert torch.equal(ohem(choice), ohem(wide)[:2])
 
 
 def test_gradients_need_settings_that_say_of_what():

@@ -183,8 +183,15 @@ def test_state_dict_round_trip_reproduces_the_next_loss():
     assert all(torch.equal(got.metrics[name], x) for name, x in wanted.metrics.items())
 
 
-def inherited(state, rows, gone=0):
-    return Inherited(run="first", state=state, rows=torch.as_tensor(rows), gone=gone)
+def inherited(state, rows, gone=0, heads=True, temperature=0.07):
+    return Inherited(
+        run="first",
+        state=state,
+        rows=torch.as_tensor(rows),
+        gone=gone,
+        heads=heads,
+        temperature=temperature,
+    )
 
 
 def test_bank_and_partition_are_those_of_the_run_it_starts_from():
@@ -199,6 +206,11 @@ def test_bank_and_partition_are_those_of_the_run_it_starts_from():
     fixed = make_cma(partition="fixed", partition_value=2.5)
     fixed.inherit(inherited(before.state_dict(), rows))
     assert float(fixed.partition) == 2.5
+    # Z̄ is a mean of exp(score / τ), of another τ another.
+    warmer = make_cma(visited=0)
+    warmer.inherit(inherited(before.state_dict(), rows, temperature=0.3))
+    assert float(warmer.partition) == 0
+    assert torch.equal(warmer.bank.video, method.bank.video)
 
 
 def test_what_it_cannot_start_from_is_said():
@@ -209,8 +221,13 @@ def test_what_it_cannot_start_from_is_said():
     with pytest.raises(ValueError, match="was trained on other clips"):
         method.inherit(inherited(cross, [-1] * SIZE, gone=SIZE))
     wider = Avid(AvidConfig(negatives=9), size=SIZE, dim=DIM + 2, seed=3).state_dict()
-    with pytest.raises(ValueError, match=r"embeddings of another size than head\.dim"):
+    with pytest.raises(ValueError, match="has other heads"):
         method.inherit(inherited(wider, every))
+    with pytest.raises(ValueError, match="has other heads"):
+        method.inherit(inherited(cross, every, heads=False))
+    fresh = Avid(AvidConfig(negatives=9), size=SIZE, dim=DIM, seed=5)
+    assert "memory of first is left" in fresh.inherit(inherited(cross, every, heads=False))
+    assert not fresh.bank.visited.any()
     with pytest.raises(ValueError, match="start from one with --from RUN"):
         method.begin_epoch(0, None)
 

@@ -67,7 +67,7 @@ class Pretend:
         (run / "config.yaml").write_text("")
         (run / "encoders.safetensors").write_text(f"{config.train.epochs} {config.seed}")
 
-    def evaluate(self, run, task, *, settings, options):
+    def evaluate(self, run, task, *, corpus, settings, options):
         epochs, seed = map(int, (run / "encoders.safetensors").read_text().split())
         self.done.append((task, epochs, seed))
         value = 0.1 * epochs + 0.01 * (seed % 5)
@@ -333,8 +333,8 @@ class Above(Pretend):
         super().__init__()
         self.distance, self.chance = distance, chance
 
-    def evaluate(self, run, task, *, settings, options):
-        rows = super().evaluate(run, task, settings=settings, options=options)
+    def evaluate(self, run, task, *, corpus, settings, options):
+        rows = super().evaluate(run, task, corpus=corpus, settings=settings, options=options)
         return [
             replace(row, value=2.0 + self.distance, chance=self.chance)
             if row.metric == "mean_log_rank"
@@ -346,9 +346,9 @@ class Above(Pretend):
 class Ranked(Pretend):
     """More epochs bring lower ranks, and more in a probe."""
 
-    def evaluate(self, run, task, *, settings, options):
+    def evaluate(self, run, task, *, corpus, settings, options):
         epochs, seed = map(int, (run / "encoders.safetensors").read_text().split())
-        rows = super().evaluate(run, task, settings=settings, options=options)
+        rows = super().evaluate(run, task, corpus=corpus, settings=settings, options=options)
         return [
             replace(row, value=2.0 - 0.2 * (epochs == 60) + 0.01 * seed * (epochs == 60))
             if row.metric == "mean_log_rank"

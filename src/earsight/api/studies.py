@@ -41,17 +41,25 @@ class _Engine:
         pretrain(config, run, resume=resume, quiet=True, watch=watch)
 
     def evaluate(
-        self, run: Path, task: str, *, settings: Sequence[str], options: Mapping[str, Any]
+        self,
+        run: Path,
+        task: str,
+        *,
+        corpus: Path,
+        settings: Sequence[str],
+        options: Mapping[str, Any],
     ) -> Sequence[Row]:
+        # The run may name the corpus as it was called before it was moved.
+        shared: dict[str, Any] = {"corpus": corpus, "settings": settings}
         if task == "finetune":
-            return finetune(run, settings=settings, quiet=True, **options).rows
+            return finetune(run, quiet=True, **shared, **options).rows
         if task == "agreement":
-            return agreement(run, settings=settings).rows
+            return agreement(run, **shared).rows
         if task == "negatives":
-            return negatives(run, settings=settings).rows
+            return negatives(run, **shared).rows
         if task == "memory":
-            return memory(run, settings=settings).rows
-        return evaluate(run, task, settings=settings, **options).rows
+            return memory(run, **shared).rows
+        return evaluate(run, task, **shared, **options).rows
 
     def machine(self) -> Mapping[str, Any]:
         return describe_machine(self.device)

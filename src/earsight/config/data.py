@@ -27,7 +27,8 @@ class DataConfig:
         timeout: seconds that one clip may take to decode.
         block: neighbours read together (1 for loose files).
         pairs: ``true``, or ``shuffled``: sound of another clip at random, anew in every epoch (a
-            control from which nothing across modalities can be learned).
+            control from which nothing across modalities can be learned). A clip's own sound then
+            changes, too: methods that compare within sound lose these positives as well.
         cache: decode each clip once and keep it: in ``memory``, which the workers of a process
             share (of several GPUs, each takes its own), on ``disk``, or on the ``device`` (which
             also resizes there); ``none`` decodes anew.

@@ -170,7 +170,7 @@ def learned_before(run: Path, config: RunConfig) -> list[str]:
     if not config.start:
         return []
     held_out = open_data(config, once=True).held_out
-    return check_unseen(read_config(run), [config], held_out.key)
+    return check_unseen(run, read_config(run), [config], held_out.key)
 
 
 def finetune_result(

@@ -35,6 +35,7 @@ from earsight.training.resume import check_settings
 from earsight.training.run import train
 from earsight.training.run_folder import read_config
 from earsight.training.setup import open_data
+from earsight.training.start import check_started
 
 
 def finetune(
@@ -184,13 +185,15 @@ def _state(run: Path, folder: Path, config: RunConfig) -> _State:
     """What a former call has left of it.
 
     Raises:
-        ValueError: it was begun with other settings or other clips, or the run has learned the
-            labels of what is held out.
+        ValueError: it was begun with other settings or other clips or from other encoders, or the
+            run has learned the labels of what is held out.
     """
     begun = (folder / "config.yaml").exists()
     finished = (folder / "encoders.safetensors").exists()
     if begun:
         _check_same(folder, config, finished)
+        if config.start:
+            check_started(folder, run)
     if finished:
         result = reported(run, folder, config, open_data(config, once=True))
         return _State(begun=begun, finished=True, result=result)

@@ -18,6 +18,7 @@ from earsight.evaluation.protocol import Evaluator
 from earsight.methods.base import Spaces
 from earsight.training.devices import choose_device, worker_count
 from earsight.training.origin import Origin, read_origin
+from earsight.training.resume import learned_keys
 from earsight.training.run_folder import load_encoders, read_config
 from earsight.training.setup import Data, build_method, build_model, open_data, task_of
 from earsight.training.targets import target_of
@@ -144,31 +145,43 @@ def evaluation_config(
 
 
 def check_unseen(
-    before: RunConfig, configs: Sequence[RunConfig], held_out: NDArray[np.uint64]
+    run: Path, before: RunConfig, configs: Sequence[RunConfig], held_out: NDArray[np.uint64]
 ) -> list[str]:
     """What to tell where a run has learned from instances that are held out here.
 
     Args:
+        run: its folder; where no checkpoint is left, what it has learned from is what its settings
+            choose from the corpus now.
         before: of the run.
-        configs: of what is measured; where all divide the corpus as the run did, nothing is told.
+        configs: of what is measured.
         held_out: keys of the instances.
 
     Raises:
         ValueError: it has learned their labels, too.
     """
-    if all(_division(config) == _division(before) for config in configs):
-        return []
+    alike = all(_division(config) == _division(before) for config in configs)
     corpus = configs[0].data.corpus
-    if not _same_corpus(corpus, before.data.corpus):
+    if not alike and not _same_corpus(corpus, before.data.corpus):
         return []
-    there = replace(before, data=replace(before.data, corpus=corpus))
-    train = open_data(there, learning=False, once=True).train
-    seen = int(np.isin(held_out, train.key).sum())
+    learned = learned_keys(run)
+    if learned is None and alike:
+        return []
+    if learned is None:
+        there = replace(before, data=replace(before.data, corpus=corpus))
+        learned = open_data(there, learning=False, once=True).train.key
+    seen = int(np.isin(held_out, learned).sum())
     if not seen:
         return []
     text = f"the run has learned from {seen} of the {len(held_out)} instances that are held out"
+    # The same settings have chosen them.
+    why = f"{corpus} was divided in another way since" if alike else ""
     if target_of(before) is None:
-        return [f"{text}, without their labels"]
+        return [f"{text}, without their labels" + (f": {why}" if why else "")]
+    if alike:
+        raise ValueError(
+            f"{text}, and their labels: {why}; scan as before into another manifest and give that "
+            "by --corpus, or train a run on what there is now"
+        )
     raise ValueError(
         f"{text}, and their labels: it was trained with data.fold={before.data.fold}, data.holdout="
         f"{before.data.holdout} and seed={before.seed}; keep these, or train a run for each other "

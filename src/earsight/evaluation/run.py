@@ -103,7 +103,7 @@ def evaluate(
         for one in _evaluators(config, loaded.inputs, wanted, folds, progress, notes.append)
     ]
     held_out = np.unique(np.concatenate([one.data.held_out.key for one in evaluators]))
-    notes += check_unseen(before, [one.config for one in evaluators], held_out)
+    notes += check_unseen(run, before, [one.config for one in evaluators], held_out)
     if seeds > 1 and task in _BASELINE_DRAWN:
         notes.append(
             "seeds: the random initialisation alone is drawn anew; the run's own figures stay the "

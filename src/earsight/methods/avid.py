@@ -18,6 +18,7 @@ from earsight.methods.bank import (
     make_bank,
     observe,
     score_metrics,
+    take_partition,
     with_whole_bank,
 )
 from earsight.methods.base import Inherited, Method, Needs, Spaces, Step
@@ -116,9 +117,11 @@ class Avid(Method):
 
     def inherit(self, before: Inherited) -> str:
         """Go on with the bank and Z̄ of another run, if it has such a bank and clips of this one."""
+        if not before.heads:
+            return f"memory of {before.run} is left: its embeddings are of other heads (head.)"
         taken = self.bank.take(before.state, before.rows, prefix="bank.")
-        if taken and self.settings.partition != "fixed":
-            self.partition.copy_(before.state["partition"])
+        if taken:
+            take_partition(self.partition, self.settings, before)
         return before.described(taken) if taken else ""
 
     def loss(self, model: nn.Module, batch: Batch) -> Step:

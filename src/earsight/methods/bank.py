@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from earsight.config import section
 from earsight.encoders.pair import MODALITIES
-from earsight.methods.base import mean_over_ranks, rank
+from earsight.methods.base import Inherited, mean_over_ranks, rank
 from earsight.objectives.nce import partition as partition_of
 from earsight.objectives.scores import best_way, scores
 from earsight.selection.memory_bank import MemoryBank
@@ -109,6 +109,12 @@ def about_bank(settings: BankConfig, bank: MemoryBank) -> str:
         return f"{stored}; method.bank=sharded changes nothing in a single process"
     rows, ranks = bank.owners.block, bank.owners.ranks
     return f"{stored}; {ranks} processes share the bank, each keeps up to {rows} rows"
+
+
+def take_partition(partition: Tensor, settings: BankConfig, before: Inherited) -> None:
+    """Go on with another run's Z̄, in place, unless it is of scores by another temperature."""
+    if settings.partition != "fixed" and before.temperature == settings.temperature:
+        partition.copy_(before.state["partition"])
 
 
 def with_whole_bank(method: nn.Module, bank: MemoryBank) -> dict[str, Tensor]:

@@ -51,12 +51,16 @@ class Inherited:
         state: its buffers by name.
         rows: ``(N,)`` int64, its row of each of this run's instances; -1 where it has none.
         gone: how many of its rows are not among this run's.
+        heads: whether its heads were taken over, which its embeddings come from.
+        temperature: that it compared them by; None where its method has none.
     """
 
     run: str
     state: Mapping[str, Tensor]
     rows: Tensor
     gone: int
+    heads: bool
+    temperature: float | None
 
     def described(self, taken: int) -> str:
         """What was taken over, a line for the log."""

@@ -50,8 +50,9 @@ class Choice:
 
     @property
     def count(self) -> int:
-        """``M``, how many are wanted."""
-        return len(self.queries.outputs)
+        """``M``, how many are wanted: of more than a dictionary holds, the first would leave it."""
+        batch = len(self.queries.outputs)
+        return min(batch, self.settings.dictionary or batch)
 
     @property
     def purpose(self) -> str:

@@ -19,6 +19,7 @@ from earsight.methods.bank import (
     make_bank,
     observe,
     score_metrics,
+    take_partition,
     with_whole_bank,
 )
 from earsight.methods.base import (
@@ -177,14 +178,13 @@ class Cma(Method):
                 f"start: {before.run} was trained on other clips ({before.gone}, of which none is "
                 "in this corpus); CMA starts from a run on the same corpus"
             )
-        taken = self.bank.take(before.state, before.rows, prefix="bank.")
+        taken = before.heads and self.bank.take(before.state, before.rows, prefix="bank.")
         if not taken:
             raise ValueError(
-                f"start: {before.run} has embeddings of another size than head.dim; give this run "
-                "the settings of that one"
+                f"start: {before.run} has other heads, so that its memory holds embeddings of "
+                "another kind; give this run the settings of that one (head.)"
             )
-        if self.settings.partition != "fixed":
-            self.partition.copy_(before.state["partition"])
+        take_partition(self.partition, self.settings, before)
         return before.described(taken)
 
     def begin_epoch(self, epoch: int, source: object = None, show: Show = nothing_shown) -> str:

@@ -35,7 +35,13 @@ class Engine(Protocol):
         """Train a run; ``watch`` is told of steps done and of how many, and may raise."""
 
     def evaluate(
-        self, run: Path, task: str, *, settings: Sequence[str], options: Mapping[str, Any]
+        self,
+        run: Path,
+        task: str,
+        *,
+        corpus: Path,
+        settings: Sequence[str],
+        options: Mapping[str, Any],
     ) -> Sequence[Row]:
         """Evaluate a run."""
 
@@ -224,7 +230,13 @@ def do_job(job: Job, home: Path, engine: Engine, watch: Callable[[float], None])
     if job.stage.do == "evaluate":
         assert job.after is not None
         stage, run = job.stage, run_folder(home, job.after)
-        rows = engine.evaluate(run, stage.task, settings=stage.settings, options=stage.options)
+        rows = engine.evaluate(
+            run,
+            stage.task,
+            corpus=Path(job.config.data.corpus),
+            settings=stage.settings,
+            options=stage.options,
+        )
     else:
         _make_run(job, home, engine, watch)
     if read_outcome(home, job) is not None:

@@ -18,10 +18,11 @@ import numpy as np
 
 from earsight.config import RunConfig, Tree, as_tree
 from earsight.corpus.manifest import LABEL_PREFIX, SPLIT, Corpus
+from earsight.corpus.status import OK
 from earsight.evaluation.results import write_whole
 from earsight.evaluation.rows import Row
 from earsight.studies.design import Stage
-from earsight.training.resume import FREE
+from earsight.training.resume import decides
 
 SCHEMA = 1
 """Version of a stage's file; a new one makes all stages anew."""
@@ -72,7 +73,11 @@ class Outcome:
 
 
 def corpus_digest(corpus: Corpus) -> str:
-    """A name for what is to be learned from and tested on: instances, splits and labels."""
+    """A name for what is to be learned from and tested on: instances, splits and labels.
+
+    What leaves all as it is stays out, so that names last: statuses where all are ``ok``, and
+    groups where the labels name splits (there, they part no more than what a probe is tuned on).
+    """
     digest = hashlib.blake2b(digest_size=12)
     order = np.argsort(corpus.column("key"))
     digest.update(np.ascontiguousarray(corpus.column("key")[order]).tobytes())
@@ -82,6 +87,12 @@ def corpus_digest(corpus: Corpus) -> str:
     for name in sorted([*columns, *([SPLIT] if corpus.has_splits else [])]):
         texts = corpus.column(name)[order]
         digest.update(json.dumps([name, [str(text) for text in texts]]).encode())
+    left_out = (corpus.column("status") != OK) | corpus.is_duplicate()
+    if left_out.any():
+        fates = zip(corpus.column("status")[order], corpus.is_duplicate()[order], strict=True)
+        digest.update(json.dumps([[status, bool(copy)] for status, copy in fates]).encode())
+    if corpus.settings.group_by and not corpus.has_splits:
+        digest.update(json.dumps(list(corpus.column("group")[order])).encode())
     return digest.hexdigest()
 
 
@@ -141,7 +152,7 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     return {
         path: value
         for path, value in _flat(as_tree(config)).items()
-        if path != "start" and not path.startswith(FREE)
+        if path != "start" and decides(path, value)
     }
 
 

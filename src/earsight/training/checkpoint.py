@@ -58,14 +58,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, weights only (no code of a stranger is run).
+
+    Of one that is ``mapped``, tensors are read as they are used.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another schema.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such checkpoint") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from earsight.config import ConfigError, RunConfig, as_tree, parse
 from earsight.corpus.instances import Instances
@@ -38,13 +39,20 @@ FREE = (
     "data.cache",
     "evaluation.",
     "method.bank",
+    "method.mining_memory",
+    "method.search",
     "train.keep",
     "train.checkpoint_every",
 )
-"""Settings that may change when a run is resumed: none of them decides a loss.
+"""Settings that may change when a run is resumed: none of them decides a loss."""
 
-A cache on the device is the exception: it resizes pictures in another way.
-"""
+
+def decides(path: str, *values: object) -> bool:
+    """Whether a setting decides what is learned, where it has had these values.
+
+    A cache alone does not, unless it is on the device: there pictures are resized in another way.
+    """
+    return not path.startswith(FREE) or (path == "data.cache" and "device" in values)
 
 
 def last_checkpoint(run: Path) -> dict[str, Any] | None:
@@ -53,18 +61,29 @@ def last_checkpoint(run: Path) -> dict[str, Any] | None:
     return load_checkpoint(checkpoint_path(run, steps[-1])) if steps else None
 
 
+def learned_keys(run: Path) -> NDArray[np.uint64] | None:
+    """Keys of what a run learns from, by its newest checkpoint; None where it has none."""
+    steps = steps_saved(run)
+    if not steps:
+        return None
+    # Banks are not read for it.
+    state = load_checkpoint(checkpoint_path(run, steps[-1]), mapped=True)
+    keys: NDArray[np.uint64] = state["keys"].numpy().view(np.uint64).copy()
+    return keys
+
+
 def check_settings(before: RunConfig, config: RunConfig) -> None:
     """What a run was started with must be what it is gone on with.
 
     Raises:
         ConfigError: names every setting that differs and may not.
     """
-    free = FREE if config.optimizer.schedule == "cosine" else (*FREE, "train.epochs")
+    longer = () if config.optimizer.schedule == "cosine" else ("train.epochs",)
     faults = [
         f"{path}: the run was started with {old!r}, now {new!r}; give the old value, "
         "or start a new run"
         for path, old, new in difference(as_tree(before), as_tree(config))
-        if not path.startswith(free) or (path == "data.cache" and "device" in (old, new))
+        if path not in longer and decides(path, old, new)
     ]
     if faults:
         raise ConfigError(faults)

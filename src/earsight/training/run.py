@@ -35,7 +35,13 @@ from earsight.training.setup import (
     open_data,
     tensor_data,
 )
-from earsight.training.start import read_start, start_inputs, start_memory, start_weights
+from earsight.training.start import (
+    read_start,
+    start_inputs,
+    start_memory,
+    start_weights,
+    write_started,
+)
 from earsight.training.step import Parts
 from earsight.training.targets import class_codes, target_of, with_classes
 from earsight.transforms.inputs import Inputs
@@ -281,7 +287,9 @@ def _parts(
         taken = start_weights(config, parts.model, start)
         parts.method.attach(parts.model)
         log.note(f"starts from {start.run}: {', '.join(taken)}")
-        if about := start_memory(start, parts.method, data.train.key, device):
+        if ranks.is_main:
+            write_started(run, start)
+        if about := start_memory(start, parts.method, data.train.key, device, taken):
             log.note(about)
     return parts
 

@@ -3,6 +3,9 @@
 Unlike resuming, optimiser, schedule and draws begin anew, and settings and corpus may be others.
 """
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,11 @@ from earsight.training.plan import Plan
 from earsight.training.resume import last_checkpoint
 from earsight.training.run_folder import load_encoders, read_config
 from earsight.transforms.inputs import Inputs
+
+SCHEMA = 1
+"""Version of ``start.json``."""
+
+NAME = "start.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +95,39 @@ def _checkpoint_of(run: Path, epoch: int) -> Path:
     return checkpoint_path(run, epoch * per_epoch)
 
 
+def encoders_digest(run: Path) -> str:
+    """SHA-256 of the encoders that a run has now."""
+    with (run / "encoders.safetensors").open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_started(run: Path, start: Start) -> None:
+    """Keep which encoders a run has started from: those that the other has later may be others."""
+    if not start.epoch:
+        tree = {"schema": SCHEMA, "encoders": encoders_digest(start.run)}
+        (run / NAME).write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+
+
+def check_started(run: Path, start: Path) -> None:
+    """The encoders of ``start`` must be those that a run has started from, as far as it says.
+
+    Raises:
+        ValueError: the other has been trained further, or made again.
+    """
+    path = run / NAME
+    if path.exists() and json.loads(path.read_bytes()).get("encoders") != encoders_digest(start):
+        raise ValueError(
+            f"{run} has started from encoders that {start} has no longer: it was trained further, "
+            "or made again; delete the folder to start from what is there now"
+        )
+
+
 def start_memory(
-    start: Start, method: Method, keys: NDArray[np.uint64], device: torch.device
+    start: Start,
+    method: Method,
+    keys: NDArray[np.uint64],
+    device: torch.device,
+    taken: Sequence[str],
 ) -> str:
     """Have a method take over what the other run's method keeps by row; a line on it.
 
@@ -97,6 +136,7 @@ def start_memory(
         method: of this run.
         keys: ``(N,)`` of this run's instances, by row.
         device: where the method lives.
+        taken: parts of the model whose weights were taken over, by name.
 
     Raises:
         ValueError: the method cannot do without it, and it is not there.
@@ -113,6 +153,8 @@ def start_memory(
         state=state,
         rows=torch.from_numpy(rows).to(device),
         gone=int((~np.isin(old, keys)).sum()),
+        heads=any(name.endswith("_head") for name in taken),
+        temperature=getattr(start.config.method, "temperature", None),
     )
     return method.inherit(inherited)
 
