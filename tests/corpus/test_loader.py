@@ -22,6 +22,7 @@ from earsight.corpus.loader import check_shared_memory, load
 from earsight.corpus.manifest import read
 from earsight.corpus.sampling import shuffled_partners
 from earsight.corpus.scan import scan
+from earsight.corpus.windows import WindowBatch, WindowClips, cut_windows
 
 VIDEO = VideoConfig(frames=4, fps=8, size=32)
 AUDIO = AudioConfig(duration=1.0, stretch=(1.0, 1.0))
@@ -151,16 +152,60 @@ def test_too_little_shared_memory_is_told_before_a_worker_dies(rows, monkeypatch
 def test_a_decode_that_hangs_is_named(rows):
     clips = TrainingClips(rows, settings(timeout=0.2), batch=4, views=1)
     beat = Heartbeat(1)
+    late = RuntimeError("DataLoader timed out after 1 seconds")
     beat._row[0], beat._since[0] = 4, time.time() - 10
-    clips.heartbeat = beat
     with pytest.raises(LoaderError, match=rf"hangs.*{rows.path[4]}"):
-        loader._explain(
-            RuntimeError("DataLoader timed out after 1 seconds"), clips, clips.settings.data
-        )
+        loader._explain(late, clips, clips.settings.data, beat)
     beat._since[0] = time.time()
-    loader._explain(
-        RuntimeError("DataLoader timed out after 1 seconds"), clips, clips.settings.data
+    loader._explain(late, clips, clips.settings.data, beat)
+
+
+@pytest.fixture
+def beats(monkeypatch):
+    """The heartbeats of all loads, in their order."""
+    made = []
+    monkeypatch.setattr(
+        loader, "Heartbeat", lambda workers: made.append(Heartbeat(workers)) or made[-1]
     )
+    return made
+
+
+def test_workers_that_have_decoded_all_are_idle(rows, beats):
+    clips = TrainingClips(rows, settings(), batch=2, views=1)
+    list(load(clips, range(2), DataConfig(), workers=1))
+    windows = cut_windows(rows, seconds=1.0, hop=1.0)
+    batch = WindowBatch(at=np.arange(2), modalities=("video", "audio"))
+    list(load(WindowClips(rows, settings(), windows, [batch]), range(1), DataConfig(), workers=1))
+    assert [(beat._since > 0).tolist() for beat in beats] == [[True], [True]]
+    assert [beat.stuck(-1) for beat in beats] == [[], []]
+
+
+def test_a_load_that_waits_looks_at_its_own_workers(rows, beats, monkeypatch):
+    """Training and a method's pool load the same clips, one while the other is under way."""
+
+    class Slow:
+        """A DataLoader that is late with its second batch."""
+
+        def __init__(self, *_, **__):
+            self.left = ["one", None, "two"]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            item = self.left.pop(0)
+            if item is None:
+                raise RuntimeError("DataLoader timed out after 1 seconds")
+            return item
+
+    monkeypatch.setattr(loader, "DataLoader", Slow)
+    clips = TrainingClips(rows, settings(), batch=2, views=1)
+    training, pool = (load(clips, range(2), DataConfig(), workers=1) for _ in range(2))
+    assert [next(training), next(pool)] == ["one", "one"]
+    beats[1]._row[0] = 4
+    assert next(training) == "two"
+    with pytest.raises(LoaderError, match=rf"hangs.*{rows.path[4]}"):
+        next(pool)
 
 
 def test_shuffled_pairs_keep_the_pictures_and_move_the_sound(rows):

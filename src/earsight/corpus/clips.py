@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from earsight.config import AudioConfig, DataConfig, VideoConfig
 from earsight.corpus.batch import Batch, Failure
-from earsight.corpus.heartbeat import Heartbeat
+from earsight.corpus.heartbeat import Heartbeat, decoding
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
 from earsight.corpus.requests import evaluation_requests
@@ -253,12 +253,11 @@ def _decode(
     With ``pictures``, an instance without any cannot be read: all clips of a view have the same
     modalities.
     """
-    if clips.heartbeat is not None:
-        clips.heartbeat.beat(row)
     try:
         if pictures and not request.video:
             raise MediaError("has no picture within the instance")
-        return clips.source.read(int(instances.key[row]), request, clips.settings.limits)
+        with decoding(clips.heartbeat, row):
+            return clips.source.read(int(instances.key[row]), request, clips.settings.limits)
     except MediaError as error:
         key = key_text(int(instances.key[row]))
         failures.append(Failure(key=key, path=request.path, reason=str(error)))

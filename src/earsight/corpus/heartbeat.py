@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -17,13 +19,27 @@ class Heartbeat:
             shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def beat(self, row: int) -> None:
-        """Note, in a worker, that ``row`` is decoded from now on."""
+        """Note, in a worker, that ``row`` is decoded from now on; -1 for nothing."""
         worker = torch.utils.data.get_worker_info()
         if worker is not None:
-            self._row[worker.id] = row
+            # The time first: with that of an earlier row, this one would look stuck.
             self._since[worker.id] = time.time()
+            self._row[worker.id] = row
 
     def stuck(self, seconds: float) -> list[int]:
         """Rows that a worker has been decoding for longer than ``seconds``."""
         late = (self._row >= 0) & (time.time() - self._since > seconds)
         return [int(row) for row in self._row[late]]
+
+
+@contextmanager
+def decoding(heartbeat: Heartbeat | None, row: int) -> Iterator[None]:
+    """Around the decoding of a row; without a heartbeat nobody waits for it."""
+    if heartbeat is None:
+        yield
+        return
+    heartbeat.beat(row)
+    try:
+        yield
+    finally:
+        heartbeat.beat(-1)

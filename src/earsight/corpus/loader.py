@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import shutil
@@ -44,9 +45,12 @@ def load(
             yield clips[number]
         return
     check_shared_memory(clips, data, workers)
-    clips.heartbeat = Heartbeat(workers)
+    heartbeat = Heartbeat(workers)
+    # Not the clips themselves: another load of them may be under way.
+    watched = copy.copy(clips)
+    watched.heartbeat = heartbeat
     loader = DataLoader(
-        clips,
+        watched,
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
@@ -66,7 +70,7 @@ def load(
         except StopIteration:
             return
         except RuntimeError as error:
-            _explain(error, clips, data)
+            _explain(error, clips, data, heartbeat)
 
 
 def _preloaded() -> BaseContext:
@@ -76,7 +80,7 @@ def _preloaded() -> BaseContext:
     return context
 
 
-def _explain(error: RuntimeError, clips: Clips, data: DataConfig) -> None:
+def _explain(error: RuntimeError, clips: Clips, data: DataConfig, heartbeat: Heartbeat) -> None:
     """Name what hangs; return where the loader was only slow, so that it is asked again."""
     if isinstance(error, LoaderError | NearbyError):
         # A worker's error arrives with its traceback in front.
@@ -90,8 +94,7 @@ def _explain(error: RuntimeError, clips: Clips, data: DataConfig) -> None:
         ) from error
     if "timed out" not in str(error):
         raise error
-    assert clips.heartbeat is not None
-    stuck = clips.heartbeat.stuck(2 * data.timeout)
+    stuck = heartbeat.stuck(2 * data.timeout)
     if stuck:
         paths = ", ".join(clips.instances.path[row] for row in stuck)
         raise LoaderError(

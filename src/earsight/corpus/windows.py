@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from earsight.corpus.batch import Batch, Failure
 from earsight.corpus.clips import ClipSettings
-from earsight.corpus.heartbeat import Heartbeat
+from earsight.corpus.heartbeat import Heartbeat, decoding
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
 from earsight.corpus.requests import window_request, window_starts
@@ -138,10 +138,9 @@ class WindowClips(Dataset[Batch]):
             audio=settings.audio,
         )
         (request,) = settings.wanted([request])
-        if self.heartbeat is not None:
-            self.heartbeat.beat(row)
         try:
-            return self.source.read(int(self.instances.key[row]), request, settings.limits)
+            with decoding(self.heartbeat, row):
+                return self.source.read(int(self.instances.key[row]), request, settings.limits)
         except MediaError as error:
             key = key_text(int(self.instances.key[row]))
             failures.append(Failure(key=key, path=request.path, reason=str(error)))
