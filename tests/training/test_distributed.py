@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from earsight import api, cli
 from earsight.config import ConfigError
-from earsight.training import place
+from earsight.training import devices, place
 from earsight.training.checkpoint import steps_saved
-from earsight.training.devices import cores, thread_count
+from earsight.training.devices import cores, prepare_machine, thread_count
 from earsight.training.place import claim_gpu
 from earsight.training.plan import Plan
 from earsight.training.resume import last_checkpoint
@@ -329,6 +329,16 @@ def test_devices_that_processes_cannot_share(monkeypatch, device, gpus, message)
     monkeypatch.setattr(place.torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(ValueError, match=message):
         claim_gpu(device)
+
+
+@pytest.mark.parametrize(("device", "claimed"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
+def test_a_single_process_computes_on_the_gpu_that_is_named(small, monkeypatch, device, claimed):
+    current = []
+    monkeypatch.setattr(devices, "choose_device", torch.device)
+    monkeypatch.setattr(devices.torch.cuda, "set_device", lambda one: current.append(str(one)))
+    config = api.configure("tiny", settings=[*small, f"device={device}"])
+    assert prepare_machine(config) == torch.device(device)
+    assert current == claimed
 
 
 def test_a_dry_run_takes_one_process(corpus, small, monkeypatch):

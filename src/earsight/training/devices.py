@@ -66,11 +66,15 @@ def worker_count(config: RunConfig) -> int:
 
 
 def prepare_machine(config: RunConfig) -> torch.device:
-    """Threads and memory as configured; returns the device."""
+    """Threads, memory and the current GPU as configured; returns the device."""
     keep_memory()
     claim_gpu(config.device)
     torch.set_num_threads(thread_count(config.threads))
-    return choose_device(config.device)
+    device = choose_device(config.device)
+    if device.type == "cuda" and device.index is not None:
+        # Triton launches its kernels on the current GPU, wherever the tensors lie.
+        torch.cuda.set_device(device)
+    return device
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
