@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from earsight import api
+from earsight.api import learn
 from earsight.config import ConfigError, as_tree, parse
+from earsight.errors import StoppedError
 from earsight.training.checkpoint import CheckpointError, steps_saved
 from earsight.training.resume import check_settings
 from earsight.training.run_folder import read_config
@@ -28,14 +30,12 @@ def command(run, corpus, small, *extra):
     return [sys.executable, "-m", "earsight", "pretrain", "-o", str(run), *arguments, *extra]
 
 
-def train_lines(run):
-    """The training lines without what is timed."""
+def train_lines(run, kinds=("train",)):
+    """The training lines, or others, without what is timed."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     timed = {"time", "clips_per_second", "wait"}
     return [
-        {k: v for k, v in line.items() if k not in timed}
-        for line in lines
-        if line["kind"] == "train"
+        {k: v for k, v in line.items() if k not in timed} for line in lines if line["kind"] in kinds
     ]
 
 
@@ -95,6 +95,49 @@ def test_a_signal_saves_and_leaves(uninterrupted, corpus, small, tmp_path, numbe
     assert steps_saved(run)
     subprocess.run(command(run, corpus, small, "--resume"), check=True, capture_output=True)
     assert train_lines(run) == train_lines(uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def evaluating(corpus, small, tmp_path_factory):
+    """Settings that evaluate after both epochs of 4 steps, a run of them and its last figures."""
+    run = tmp_path_factory.mktemp("evaluated") / "run"
+    settings = [*small, f"data.corpus={corpus}", "evaluation.every=1"]
+    config = api.configure("tiny", settings=settings)
+    return config, run, api.pretrain(config, run, quiet=True)
+
+
+@pytest.mark.parametrize(("happens", "epoch"), [("signal", 1), ("crash", 1), ("crash", 2)])
+def test_stopped_in_an_evaluation_it_is_made_and_nothing_learned_twice(
+    evaluating, tmp_path, monkeypatch, happens, epoch
+):
+    config, whole, figures = evaluating
+    run, real = tmp_path / "run", learn.online
+
+    def online(*arguments):
+        evaluate = real(*arguments)
+
+        def stopping(now):
+            if now == epoch and happens == "crash":
+                raise KeyboardInterrupt
+            if now == epoch:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return evaluate(now)
+
+        return stopping
+
+    error, told = {
+        "signal": (StoppedError, "SIGTERM after step 4;"),
+        "crash": (KeyboardInterrupt, None),
+    }[happens]
+    monkeypatch.setattr(learn, "online", online)
+    with pytest.raises(error, match=told):
+        api.pretrain(config, run, quiet=True)
+    monkeypatch.undo()
+    assert steps_saved(run)[-1] == 4 * epoch
+    assert api.pretrain(config, run, resume=True, quiet=True) == figures
+    kinds = ("train", "evaluation")
+    assert train_lines(run, kinds) == train_lines(whole, kinds)
+    assert sum(line["kind"] == "evaluation" for line in train_lines(whole, kinds)) == 2
 
 
 def test_another_configuration_is_refused_with_every_difference(finished, small):

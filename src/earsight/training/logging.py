@@ -35,6 +35,12 @@ def cut_metrics(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
+def has_metrics(path: Path, kind: str, step: int) -> bool:
+    """Whether ``metrics.jsonl`` has a line of that kind and step."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return any((line["kind"], line["step"]) == (kind, step) for line in lines)
+
+
 _EXTRAS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio": "trackio"}
 """Setting to the module that it needs."""
 

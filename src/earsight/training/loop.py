@@ -24,7 +24,7 @@ from earsight.random import stream
 from earsight.training.checkpoint import checkpoint_path, prune, save_checkpoint
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.failures import FailureCount
-from earsight.training.logging import Log
+from earsight.training.logging import Log, has_metrics
 from earsight.training.plan import Plan
 from earsight.training.schedule import learning_rate
 from earsight.training.signals import caught_signals
@@ -76,6 +76,8 @@ class Loop:
         began = time.monotonic() - self.elapsed
         last = (time.monotonic(), self.step)
         with caught_signals() as caught:
+            if self.step and not self._evaluated():
+                self._evaluate(caught)
             while self.step < self.plan.steps:
                 self._begin_epoch()
                 stop = self._advance(batches, caught)
@@ -83,15 +85,17 @@ class Loop:
                 if self.step % self.config.train.log_every == 0 or self.step == self.plan.steps:
                     last = self._report(batches, last)
                 ended = self.step % self.plan.steps_per_epoch == 0
-                if ended:
-                    self._evaluate()
                 if ended or self._due() or stop:
                     self.save()
-                if stop and self.step < self.plan.steps:
-                    name = signal.Signals(stop).name
-                    raise StoppedError(
-                        stop, f"stopped by {name} after step {self.step}; --resume goes on"
-                    )
+                self._leave(stop)
+                if ended:
+                    self._evaluate(caught)
+
+    def _leave(self, stop: int) -> None:
+        """End here, the state being saved, where signal ``stop``, 0 for none, asks for it."""
+        if stop and self.step < self.plan.steps:
+            name = signal.Signals(stop).name
+            raise StoppedError(stop, f"stopped by {name} after step {self.step}; --resume goes on")
 
     def _begin_epoch(self) -> None:
         epoch, into = divmod(self.step, self.plan.steps_per_epoch)
@@ -194,16 +198,22 @@ class Loop:
         )
         return now, self.step
 
-    def _evaluate(self) -> None:
-        epoch = self.step // self.plan.steps_per_epoch
+    def _evaluate(self, caught: Sequence[int]) -> None:
+        """Make the evaluation that is due after an epoch; a signal that came by then stops all."""
+        epoch, into = divmod(self.step, self.plan.steps_per_epoch)
         every = self.config.evaluation.every
-        due = (every and epoch % every == 0) or self.step == self.plan.steps
-        if self.evaluate is None or not due:
-            return
-        evaluate = self.evaluate
-        self.figures = self.ranks.on_main(lambda: dict(evaluate(epoch)))
-        self.parts.model.train()
-        self.log.metrics("evaluation", self.step, float(epoch), self.figures)
+        due = not into and ((every and epoch % every == 0) or self.step == self.plan.steps)
+        if self.evaluate is not None and due:
+            evaluate = self.evaluate
+            self.figures = self.ranks.on_main(lambda: dict(evaluate(epoch)))
+            self.parts.model.train()
+            self.log.metrics("evaluation", self.step, float(epoch), self.figures)
+        self._leave(int(self.ranks.gather(torch.tensor(caught[:1] or [0])).max()))
+
+    def _evaluated(self) -> bool:
+        """Whether the evaluation of the step gone on from, which came after its save, was made."""
+        metrics = self.run / "metrics.jsonl"
+        return self.ranks.on_main(lambda: has_metrics(metrics, "evaluation", self.step))
 
     def _due(self) -> bool:
         every = self.config.train.checkpoint_every
