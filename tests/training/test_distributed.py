@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from earsight import api, cli
 from earsight.config import ConfigError
 from earsight.training import devices, place
-from earsight.training.checkpoint import steps_saved
+from earsight.training.checkpoint import checkpoint_path, save_checkpoint, steps_saved
 from earsight.training.devices import cores, prepare_machine, thread_count
+from earsight.training.distributed import Ranks
 from earsight.training.place import claim_gpu
 from earsight.training.plan import Plan
 from earsight.training.resume import last_checkpoint
@@ -218,6 +219,18 @@ def test_a_signal_to_one_rank_ends_all_and_the_run_resumes(uninterrupted, corpus
     assert train_lines(run) == train_lines(uninterrupted)
     learned, expected = (load_file(r / "encoders.safetensors") for r in (run, uninterrupted))
     assert all(torch.equal(learned[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("chosen", "read"), [([3], 3), ([3, 6], 6), ([], None)])
+def test_all_ranks_go_on_from_the_checkpoint_that_rank_0_sees(tmp_path, chosen, read):
+    class Other(Ranks):
+        def on_main(self, work):
+            return chosen
+
+    for step in (3, 6):
+        save_checkpoint(checkpoint_path(tmp_path, step), {"step": step})
+    state = last_checkpoint(tmp_path, Other(1, 2))
+    assert (state and state["step"]) == read
 
 
 def test_a_run_of_two_processes_goes_on_with_one(uninterrupted):

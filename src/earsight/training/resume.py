@@ -18,7 +18,7 @@ from earsight.training.checkpoint import (
     load_checkpoint,
     steps_saved,
 )
-from earsight.training.distributed import Ranks
+from earsight.training.distributed import ALONE, Ranks
 from earsight.training.targets import class_codes, target_of
 
 _EACH_ITS_OWN = (
@@ -55,9 +55,15 @@ def decides(path: str, *values: object) -> bool:
     return not path.startswith(FREE) or (path == "data.cache" and "device" in values)
 
 
-def last_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The newest checkpoint of a run, None where it was stopped before the first."""
-    steps = steps_saved(run)
+def last_checkpoint(run: Path, ranks: Ranks = ALONE) -> dict[str, Any] | None:
+    """The newest checkpoint of a run, None where it was stopped before the first.
+
+    Args:
+        run: its folder.
+        ranks: all of which call this, and read the same one.
+    """
+    # One of them looks: not all file systems show all machines the same at one time.
+    steps = ranks.on_main(lambda: steps_saved(run))
     return load_checkpoint(checkpoint_path(run, steps[-1])) if steps else None
 
 

@@ -123,9 +123,9 @@ def train(
         config = with_size(config, plan, len(data.train))
         check_alike(config, data.train, ranks)
         if resume is None:
-            # One of them looks: not all file systems show all machines the same at one time.
+            # One of them looks, as for the last checkpoint.
             resume = ranks.on_main(lambda: _begun(config, run))
-        state = _last_state(config, run, data) if resume else None
+        state = _last_state(config, run, data, ranks) if resume else None
         ranks.on_main(
             lambda: _open_run(config, run, state, plan) if resume else _new_run(config, run)
         )
@@ -162,9 +162,9 @@ def _decoded(config: RunConfig, quiet: bool) -> Data:
         return open_data(config, progress=show)
 
 
-def _last_state(config: RunConfig, run: Path, data: Data) -> dict[str, Any] | None:
+def _last_state(config: RunConfig, run: Path, data: Data, ranks: Ranks) -> dict[str, Any] | None:
     """The state to go on from, None where the run was stopped before the first was saved."""
-    state = last_checkpoint(run)
+    state = last_checkpoint(run, ranks)
     if state is not None:
         check_resumable(config, data.train, state)
     return state
