@@ -37,6 +37,7 @@ ANYWHERE = {
     "random",
     "version",
     "errors",
+    "files",
     "terminal",
     "presets",
     "processor",

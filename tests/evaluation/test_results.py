@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from earsight.evaluation import results
-from earsight.evaluation.results import (
-    Evaluation,
-    read_evaluation,
-    write_evaluation,
-    write_whole,
-)
+from earsight.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from earsight.evaluation.rows import Row
 from earsight.version import __version__
 
@@ -117,8 +112,3 @@ def test_bad_entries_are_named(tmp_path: Path, entry: str, value: object, messag
     path.write_text(json.dumps(json.loads(path.read_text()) | {entry: value}))
     with pytest.raises(ValueError, match=message):
         read_evaluation(path)
-
-
-def test_ill_encoded_names_do_not_stop_a_write(tmp_path: Path) -> None:
-    write_whole(tmp_path / "x.txt", "caf\udce9")
-    assert (tmp_path / "x.txt").read_text() == "caf?"

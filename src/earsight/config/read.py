@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from earsight.config.registry import CHOICES, ConfigError
 from earsight.config.run import RunConfig
+from earsight.files import write_whole
 
 SCHEMA = 1
 """Version of the configuration file."""
@@ -233,5 +234,9 @@ def yaml_text(config: RunConfig) -> str:
 
 
 def write_yaml(path: Path, config: RunConfig) -> None:
-    """Write the resolved configuration."""
-    path.write_text(yaml_text(config), encoding="utf-8")
+    """Write the resolved configuration, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; a former file is untouched.
+    """
+    write_whole(path, yaml_text(config))

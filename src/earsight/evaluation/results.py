@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from earsight.evaluation.rows import Row
+from earsight.files import write_whole
 from earsight.training.devices import versions
 
 SCHEMA = 1
@@ -118,22 +118,3 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {where}: {first['msg']}; evaluate again") from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is either the old one or the new one, never a part.
-
-    What UTF-8 cannot hold (the bytes of an ill-encoded file name) becomes ``?``.
-
-    Raises:
-        OSError: it cannot be written; nothing is left beside it.
-    """
-    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

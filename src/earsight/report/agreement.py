@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from earsight.evaluation.results import Evaluation, write_whole
+from earsight.evaluation.results import Evaluation
 from earsight.evaluation.rows import PRECISION, Row
+from earsight.files import write_whole
 from earsight.report.curves import draw
 from earsight.report.examples import play_examples
 from earsight.report.gallery import Embedder

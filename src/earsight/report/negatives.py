@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from earsight.evaluation.negatives import Direction, Unique
 from earsight.evaluation.negatives_tables import grids_of, rule_names
-from earsight.evaluation.results import Evaluation, write_whole
+from earsight.evaluation.results import Evaluation
+from earsight.files import write_whole
 from earsight.report.curves import draw
 from earsight.report.examples import play_examples
 from earsight.report.gallery import Embedder

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from earsight.evaluation.compare import compare, differing_settings
 from earsight.evaluation.negatives_tables import Grid
-from earsight.evaluation.results import write_whole
+from earsight.files import write_whole
 from earsight.report.by_category import category_grids
 from earsight.report.curves import Chart, draw
 from earsight.report.embedding_map import WIDTH

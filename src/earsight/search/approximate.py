@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earsight.evaluation.results import write_whole
+from earsight.files import write_whole
 from earsight.random import permute
 from earsight.search.embedder import Embedding
 from earsight.search.index import CELLS, Index

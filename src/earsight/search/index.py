@@ -25,7 +25,7 @@ from earsight.corpus.marks import is_mark
 from earsight.corpus.replacing import is_beside, replacing
 from earsight.evaluation.feature_file import add_tensors
 from earsight.evaluation.load import Loaded
-from earsight.evaluation.results import write_whole
+from earsight.files import write_whole
 from earsight.search.embed import Embedded
 
 SCHEMA = 1

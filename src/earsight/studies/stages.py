@@ -19,8 +19,8 @@ import numpy as np
 from earsight.config import RunConfig, Tree, as_tree
 from earsight.corpus.manifest import LABEL_PREFIX, SPLIT, Corpus
 from earsight.corpus.status import OK
-from earsight.evaluation.results import write_whole
 from earsight.evaluation.rows import Row
+from earsight.files import write_whole
 from earsight.studies.design import Stage
 from earsight.training.resume import decides
 

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 from earsight.evaluation.repeats import LEVEL, Estimate, estimate
-from earsight.evaluation.results import write_whole
 from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics, is_share
+from earsight.files import write_whole
 from earsight.studies.design import EVERY, Question, Report, questions, reports
 from earsight.studies.run import Plan
 from earsight.studies.stages import Outcome

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn
 
 from earsight.config import LogConfig
+from earsight.files import write_whole
 from earsight.terminal import make_bar
 
 SCHEMA = 1
@@ -23,7 +24,11 @@ Sink = Callable[[int, Mapping[str, float]], None]
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of ``metrics.jsonl`` that lie past ``step``, and a last line cut short."""
+    """Drop the lines of ``metrics.jsonl`` that lie past ``step``, and a last line cut short.
+
+    Raises:
+        OSError: it cannot be written; all its lines are still there.
+    """
     if not path.exists():
         return
     kept = []
@@ -32,7 +37,7 @@ def cut_metrics(path: Path, step: int) -> None:
             continue
         if json.loads(line).get("step", 0) <= step:
             kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    write_whole(path, "".join(line + "\n" for line in kept))
 
 
 def has_metrics(path: Path, kind: str, step: int) -> bool:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from earsight.config import RunConfig, as_tree, parse, read_yaml, write_yaml
+from earsight.files import put_in_place
 from earsight.transforms.inputs import Inputs
 from earsight.version import __version__
 
@@ -80,6 +81,10 @@ def save_encoders(
         keys: the method's key encoders, if it has any.
         licence: of weights that were not trained here, or not from the start; it travels with the
             file.
+
+    Raises:
+        OSError: it cannot be written; a former file is untouched, and nothing is left beside it.
+        SafetensorError: likewise.
     """
     state = inputs.state()
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -96,8 +101,12 @@ def save_encoders(
         metadata["licence"] = licence
     path = run / "encoders.safetensors"
     temporary = path.with_name(path.name + ".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
-    temporary.replace(path)
+    own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(own, temporary, metadata)
+        put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
