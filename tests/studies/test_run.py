@@ -16,12 +16,14 @@ import pytest
 from earsight import api
 from earsight.config import ConfigError
 from earsight.evaluation.rows import Row
+from earsight.studies import run as run_module
 from earsight.studies.design import parse_design, read_design
 from earsight.studies.progress import BudgetOverError
 from earsight.studies.run import do_study, is_made, needed, plan_study
 from earsight.studies.stages import outcome_path, read_outcome
 from earsight.studies.summary import read_summary, summarise, write_summary
 from earsight.studies.tables import figure_table, finding_table, format_summary, markdown
+from earsight.training.alone import BusyError
 
 DESIGN = {
     "name": "own",
@@ -59,7 +61,7 @@ class Pretend:
     def __init__(self):
         self.done = []
 
-    def pretrain(self, config, run, *, resume, watch):
+    def pretrain(self, config, run, *, watch):
         self.done.append((config.train.epochs, config.seed, config.start))
         for step in range(3):
             watch(step + 1, 3)
@@ -138,6 +140,22 @@ def test_runs_are_not_made_again_where_all_evaluations_are_known(plan, tmp_path)
     assert [entry[0] for entry in engine.done] == [60, "retrieve"]
     assert is_made(tmp_path, missing.after)
     assert outcome_path(tmp_path, missing.after).read_text() == first
+
+
+def test_a_run_that_another_study_makes_is_waited_for(plan, tmp_path, monkeypatch):
+    class Busy(Pretend):
+        refused = 0
+
+        def pretrain(self, config, run, *, watch):
+            self.refused += 1
+            if self.refused <= 2:
+                raise BusyError("another process is training it")
+            super().pretrain(config, run, watch=watch)
+
+    monkeypatch.setattr(run_module, "_WAIT", 0.0)
+    engine = Busy()
+    assert do_study(plan, tmp_path, engine)
+    assert engine.refused == 2 + sum(isinstance(entry[0], int) for entry in engine.done)
 
 
 def test_a_changed_default_is_noticed(plan, tmp_path):

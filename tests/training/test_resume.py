@@ -16,6 +16,7 @@ from earsight import api
 from earsight.api import learn
 from earsight.config import ConfigError, as_tree, parse
 from earsight.errors import StoppedError
+from earsight.training.alone import BusyError, alone_in
 from earsight.training.checkpoint import CheckpointError, steps_saved
 from earsight.training.resume import check_settings
 from earsight.training.run_folder import read_config
@@ -140,6 +141,14 @@ def test_stopped_in_an_evaluation_it_is_made_and_nothing_learned_twice(
     assert sum(line["kind"] == "evaluation" for line in train_lines(whole, kinds)) == 2
 
 
+def test_a_run_that_another_process_trains_is_left_alone(finished):
+    config = read_config(finished)
+    before = (finished / "metrics.jsonl").read_bytes()
+    with alone_in(finished), pytest.raises(BusyError, match="another process is training it"):
+        api.pretrain(config, finished, resume=True, quiet=True)
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
 def test_another_configuration_is_refused_with_every_difference(finished, small):
     config = api.run_config(
         finished,
@@ -253,6 +262,20 @@ def test_what_an_encoder_draws_is_drawn_again(corpus, small, tmp_path, monkeypat
     assert not (stopped / "encoders.safetensors").exists()
     subprocess.run(command(stopped, corpus, plain, "--resume"), check=True, capture_output=True)
     assert train_lines(stopped) == train_lines(whole)
+
+
+def test_what_key_encoders_draw_for_a_pool_is_the_seeds_alone(corpus, small, tmp_path, monkeypatch):
+    (tmp_path / "dropped_keys.py").write_text(DROPPED.replace('"dropped"', '"dropped-keys"'))
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = [text for text in small if not text.startswith(("audio_encoder", "method."))]
+    own = ["plugins=[dropped_keys]", "audio_encoder.name=dropped-keys", "train.epochs=1"]
+    pool = ["method.name=cm-acc", "method.dictionary=8", "method.pool=24", "method.momentum=0.9"]
+    config = api.configure("tiny", settings=[*plain, *own, *pool, f"data.corpus={corpus}"])
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for number, run in enumerate(runs):
+        torch.manual_seed(number)
+        api.pretrain(config, run, quiet=True)
+    assert train_lines(runs[0]) == train_lines(runs[1])
 
 
 def test_resuming_takes_no_preset(finished):

@@ -34,11 +34,9 @@ class _Engine:
     device: torch.device
     threads: int
 
-    def pretrain(
-        self, config: RunConfig, run: Path, *, resume: bool, watch: Callable[[int, int], None]
-    ) -> None:
+    def pretrain(self, config: RunConfig, run: Path, *, watch: Callable[[int, int], None]) -> None:
         config = replace(config, threads=config.threads or self.threads)
-        pretrain(config, run, resume=resume, quiet=True, watch=watch)
+        pretrain(config, run, resume=None, quiet=True, watch=watch)
 
     def evaluate(
         self,

@@ -24,15 +24,21 @@ from earsight.studies.stages import (
     run_folder,
     write_outcome,
 )
+from earsight.training.alone import BusyError
+
+_WAIT = 5.0
+"""Seconds between two looks at a run that another study makes."""
 
 
 class Engine(Protocol):
     """What does the work of a stage."""
 
-    def pretrain(
-        self, config: RunConfig, run: Path, *, resume: bool, watch: Callable[[int, int], None]
-    ) -> None:
-        """Train a run; ``watch`` is told of steps done and of how many, and may raise."""
+    def pretrain(self, config: RunConfig, run: Path, *, watch: Callable[[int, int], None]) -> None:
+        """Train a run, or go on with it; ``watch`` is told of steps of how many, and may raise.
+
+        Raises:
+            BusyError: another process trains it.
+        """
 
     def evaluate(
         self,
@@ -251,9 +257,10 @@ def _make_run(job: Job, home: Path, engine: Engine, watch: Callable[[float], Non
     if faults := import_plugins(job.config.plugins):
         raise ConfigError(faults)
     run = run_folder(home, job)
-    engine.pretrain(
-        job.config,
-        run,
-        resume=(run / "config.yaml").exists(),
-        watch=lambda step, of: watch(step / of),
-    )
+    while True:
+        try:
+            return engine.pretrain(job.config, run, watch=lambda step, of: watch(step / of))
+        except BusyError:
+            # Another study shares the run, and makes it now.
+            watch(0.0)
+            time.sleep(_WAIT)

@@ -130,6 +130,8 @@ class Loop:
         batches = self._batches(range(first, first + count))
         failures: list[Failure] = []
         began = time.monotonic()
+        # Key encoders may draw, too; see _advance.
+        torch.manual_seed(int(stream(self.config.seed, "torch/encode", epoch, self.ranks.rank)))
         with autocast(self.config, self.device):
             about = self.parts.method.begin_epoch(
                 epoch, self._ready(batches, failures), self.log.between

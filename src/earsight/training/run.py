@@ -1,7 +1,7 @@
 """A run from its configuration to its encoders: corpus, parts, loop, files."""
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from earsight.config import RunConfig, write_yaml
 from earsight.corpus.clips import TrainingClips
 from earsight.terminal import progress_bar
+from earsight.training.alone import alone_in
 from earsight.training.compiled import require_compiler
 from earsight.training.devices import describe_machine, prepare_machine, versions, worker_count
 from earsight.training.distributed import ALONE, Ranks, join_ranks
@@ -107,6 +108,7 @@ def train(
     Raises:
         ValueError: settings, corpus or run folder cannot be used.
         StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
+        BusyError: another command is training the run.
         RankError: another process failed, ended or hangs.
     """
     if resume:
@@ -125,21 +127,24 @@ def train(
         if resume is None:
             # One of them looks, as for the last checkpoint.
             resume = ranks.on_main(lambda: _begun(config, run))
-        state = _last_state(config, run, data, ranks) if resume else None
-        ranks.on_main(
-            lambda: _open_run(config, run, state, plan) if resume else _new_run(config, run)
-        )
-        log: Log = NoLog()
-        if ranks.is_main:
-            log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
-        try:
-            with closing(log):
+        if not resume:
+            ranks.on_main(lambda: _new_run(config, run))
+        with ExitStack() as stack:
+            ranks.on_main(lambda: stack.enter_context(alone_in(run)))
+            state = _last_state(config, run, data, ranks) if resume else None
+            if resume:
+                ranks.on_main(lambda: _open_run(config, run, state, plan))
+            log: Log = NoLog()
+            if ranks.is_main:
+                log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
+            stack.enter_context(closing(log))
+            try:
                 return _train(config, run, data, plan, device, log, ranks, state, online)
-        except ValueError:
-            # The same command, mended, must find the folder free.
-            if ranks.is_main and not resume:
-                discard_run(run)
-            raise
+            except ValueError:
+                # The same command, mended, must find the folder free.
+                if ranks.is_main and not resume:
+                    discard_run(run)
+                raise
 
 
 def _open_data(config: RunConfig, quiet: bool, ranks: Ranks) -> Data:
