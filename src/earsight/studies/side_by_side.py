@@ -136,10 +136,12 @@ def _stop(running: dict[Connection, _Running]) -> None:
 
 def _do(pipe: Connection, work: Work, job: Job) -> None:
     """What a process does: one job. Ctrl-C goes to the study alone, which decides who stops."""
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
-    os.setpgid(0, 0)
     try:
+        # Blocked, where a loader of an earlier evaluation started the server of processes.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         work(job, watch=pipe.send)
     except StoppedError:
         return
