@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/earsight demo -o demo-run $(DEMO)
 
 test: $(READY) check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(MAKE) --no-print-directory docs wheel
 
 check: $(READY)
