@@ -105,11 +105,12 @@ def test_help_starts_without_torch():
     assert "--preset" in done.stdout
 
 
-def test_training_waits_for_no_library_that_it_does_not_use():
+def test_training_waits_for_no_library_that_it_does_not_use(corpus):
     code = (
-        "import sys; from earsight import api\n"
+        "import sys; from earsight import api; from earsight.corpus.manifest import read\n"
         "api.configure('tiny'), api.pretrain, api.scan, api.evaluate\n"
-        "heavy = {'sklearn', 'scipy.stats', 'matplotlib', 'fastapi'} & set(sys.modules)\n"
+        f"read({str(corpus)!r})\n"
+        "heavy = {'sklearn', 'scipy.stats', 'matplotlib', 'fastapi', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = fresh(code)

@@ -300,11 +300,12 @@ def read(corpus: str | Path, *, parts: bool = False) -> Corpus:
 
 
 def _table(path: str) -> pa.Table:
+    # pq.read_table would import pandas, and make columns of folders that are named a=b.
     if not is_remote(path):
-        return pq.read_table(path, memory_map=False)
+        return pq.ParquetFile(path).read()
     system, inside = remote(path)
     with system.open(inside, "rb") as file:
-        return pq.read_table(file)
+        return pq.ParquetFile(file).read()
 
 
 def _roots(path: str, roots: Mapping[str, str]) -> dict[str, str]:

@@ -276,7 +276,8 @@ def read_index(folder: Path) -> Index:
             f"{folder} is not finished: {len(absent)} of {about.parts} parts are missing; give the "
             "same `earsight embed` again"
         )
-    tables = [pq.read_table(path) for path in paths]
+    # pq.read_table would import pandas, and make columns of folders that are named a=b.
+    tables = [pq.ParquetFile(path).read() for path in paths]
     failures = [
         Failure(**one)
         for table in tables
