@@ -107,9 +107,12 @@ def test_help_starts_without_torch():
 
 def test_training_waits_for_no_library_that_it_does_not_use(corpus):
     code = (
-        "import sys; from earsight import api; from earsight.corpus.manifest import read\n"
+        "import sys; from pathlib import Path\n"
+        "from earsight import api; from earsight.corpus.manifest import read\n"
+        "from earsight.cli.measure import Evaluate\n"
         "api.configure('tiny'), api.pretrain, api.scan, api.evaluate\n"
         f"read({str(corpus)!r})\n"
+        "assert Evaluate(task='probe', folder=Path())._page == ''\n"
         "heavy = {'sklearn', 'scipy.stats', 'matplotlib', 'fastapi', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

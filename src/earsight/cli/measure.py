@@ -80,10 +80,12 @@ class Evaluate:
 
     @property
     def _page(self) -> str:
+        if self.task not in ("agreement", "negatives"):
+            return ""
+        # With them comes matplotlib.
         from earsight.api import AGREEMENT_PAGE, NEGATIVES_PAGE
 
-        pages = {"agreement": AGREEMENT_PAGE, "negatives": NEGATIVES_PAGE}
-        return str(self.folder / pages[self.task]) if self.task in pages else ""
+        return str(self.folder / (AGREEMENT_PAGE if self.task == "agreement" else NEGATIVES_PAGE))
 
     def _refuse(self, *names: str) -> None:
         """Refuse options that have no effect on this task."""
