@@ -233,7 +233,8 @@ def test_workers_leave_the_process_group_and_can_still_be_ended(rows):
     """Launchers signal the whole group to stop; the batches of the last step are still needed."""
     clips = TrainingClips(rows, settings(), batch=2, views=1)
     before = set(multiprocessing.active_children())
-    batches = load(clips, range(20), DataConfig(), workers=1)
+    # How soon a worker that has ended is missed.
+    batches = load(clips, range(20), DataConfig(timeout=5.0), workers=1)
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - before
     assert os.getpgid(worker.pid) == worker.pid
