@@ -23,7 +23,6 @@ from earsight.training.run_folder import read_config
 from earsight.transforms.audio import Spectrogram
 
 FAMILIES = {
-    "r2plus1d": ("video", "video_encoder.depth=9"),
     "r2plus1d-10": ("video", "video_encoder.depth=10"),
     "r2plus1d-standard": ("video", "video_encoder.depth=10"),
     "resnet3d": ("video", "video_encoder.depth=10"),
