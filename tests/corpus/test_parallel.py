@@ -10,7 +10,7 @@ import os, signal, time
 
 def work(item):
     if item == "hang":
-        time.sleep(60)
+        time.sleep(600)
     if item == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if item == "exit":
@@ -40,12 +40,12 @@ def test_in_this_process(work):
 
 def test_hanging_and_crashing_items_are_lost_and_the_rest_go_on(work):
     items = ["a", "hang", "crash", "b", "exit", *map(str, range(20))]
-    seconds = [90.0] * len(items)
+    seconds = [300.0] * len(items)
     seconds[1] = 0.5
     began = time.monotonic()
     got = dict(each(work, items, workers=2, seconds=seconds))
     # What hangs is given up after its own half second, not after what the others may take.
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < 300
     assert sorted(got) == list(range(len(items)))
     assert got[1] == Lost(reason="timed out: took more than 0.5 s to read")
     assert got[2] == Lost(reason="crashed its reader (signal 11)")
