@@ -92,7 +92,8 @@ def _explain(error: RuntimeError, clips: Clips, data: DataConfig, heartbeat: Hea
             "`if __name__ == '__main__':`, or data.workers=0; if it has that, memory ran out: "
             "lower data.workers, data.prefetch or train.batch"
         ) from error
-    if "timed out" not in str(error):
+    # Only the loader's own: where a worker's error tells of a time-out, its batch is gone.
+    if not str(error).startswith("DataLoader timed out after"):
         raise error
     stuck = heartbeat.stuck(2 * data.timeout)
     if stuck:
