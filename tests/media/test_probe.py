@@ -231,6 +231,14 @@ def test_limits_apply_to_decoded_pictures(make: Any, media: Path) -> None:
     assert probe(path, Limits(pixels=12288)).video is not None
 
 
+def test_limits_apply_to_what_the_packets_tell(make: Any, media: Path) -> None:
+    # A live recording has no length in its header; its last packet jumps far ahead.
+    jump = make.Video(ticks=(*range(39), 20 * 10**9), codec="ffv1")
+    path = make.write(media / "jump.mkv", jump, options={"live": "1"})
+    with pytest.raises(MediaError, match=r"^lasts 1000000000 s, longer than the limit of 86400 s"):
+        probe(path)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "ts", "mkv"])
 def test_what_is_left_of_a_stream_that_breaks_off(make: Any, media: Path, suffix: str) -> None:
     sound = make.Audio(seconds=4.0, codec="pcm_s16le" if suffix == "wav" else "aac")

@@ -144,7 +144,11 @@ def _check_limits(container: InputContainer, limits: Limits) -> None:
         raise MediaError(
             f"has {len(container.streams)} streams, more than the limit of {limits.streams}"
         )
-    seconds = (container.duration or 0) / av.time_base
+    check_duration((container.duration or 0) / av.time_base, limits)
+
+
+def check_duration(seconds: float, limits: Limits) -> None:
+    """Raise MediaError where a file lasts longer than the limit."""
     if seconds > limits.duration:
         raise MediaError(f"lasts {seconds:.0f} s, longer than the limit of {limits.duration:.0f} s")
 

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from earsight.media.open import Deadline, open_media
+from earsight.media.open import Deadline, check_duration, open_media
 from earsight.media.packets import packets_of
 from earsight.media.picture import orientation_of
 from earsight.media.streams import Chosen, check_pixels, check_rate, choose, seconds_per_tick
@@ -64,9 +64,11 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
             video = _video_info(chosen.video, tallies[chosen.video.index], chosen.zero, limits)
         if chosen.audio is not None:
             audio = _audio_info(chosen.audio, tallies[chosen.audio.index], chosen.zero)
-        ends = [info.start + info.duration for info in (video, audio) if info is not None]
+        seconds = max(info.start + info.duration for info in (video, audio) if info is not None)
+        # The header may have told less, or nothing.
+        check_duration(seconds, limits)
         return MediaInfo(
-            duration=max(ends),
+            duration=seconds,
             video=video,
             audio=audio,
             video_streams=chosen.videos,
