@@ -209,6 +209,24 @@ def test_what_was_refused_is_read_again_where_limits_are_raised(from_files, tmp_
     assert not cache_on_disk(raised, tmp_path).index.reasons
 
 
+def test_a_file_that_cannot_be_kept_is_named_and_the_others_are_kept(
+    from_files, monkeypatch, tmp_path
+):
+    config, data, _ = from_files
+    few = data.train.take(np.arange(2))
+    kept = cache.keep
+
+    def odd(span, limits):
+        if span.path == few.path[0]:
+            raise TypeError("no such pixels")
+        return kept(span, limits)
+
+    monkeypatch.setattr(cache, "keep", odd)
+    index = cache_on_disk(order_of(config, data, instances=few), tmp_path).index
+    assert index.reasons == {int(few.key[0]): "cannot be kept (TypeError: no such pixels)"}
+    assert len(index.key) == 1
+
+
 def test_memory_is_reckoned_for_every_process_of_the_machine(from_files, monkeypatch):
     config, data, _ = from_files
     order = order_of(config, data)

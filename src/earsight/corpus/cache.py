@@ -289,6 +289,8 @@ def _keep(limits: Limits, span: Span) -> Kept | str:
         return keep(span, limits)
     except MediaError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - one odd file must not end them all; it is named
+        return f"cannot be kept ({type(error).__name__}: {error})"
 
 
 def _put(store: Store, kept: Kept, kinds: dict[FrameKind, int]) -> _Stored:

@@ -13,7 +13,7 @@ from earsight.corpus.keys import key_text, parse_keys
 from earsight.media.keep import FrameKind
 from earsight.media.picture import Orientation
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of a cache on disk."""
 
 Ints = NDArray[np.int64]

@@ -4,12 +4,13 @@ Pictures are kept as the codec gave them, in their own size and pixel format, an
 same conversion as those of a file; sound is kept at the rate at which it will be asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -169,28 +170,32 @@ def kind_of(frame: VideoFrame) -> FrameKind:
 def _rows(frame: VideoFrame) -> list[NDArray[np.uint8]]:
     """Per plane its rows ``(height, bytes)``, a view of the frame's memory without padding."""
     planes: Sequence[Any] = frame.planes
-    lines = _line_bytes(frame)
-    return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :used]
-        for plane, used in zip(planes, lines, strict=True)
-    ]
+    if frame.format.has_palette:
+        # Its second plane is the palette: one row, and no size of a line.
+        pixels, palette = planes
+        return [_rows_of(pixels, frame.width), np.frombuffer(palette, np.uint8)[None]]
+    if len(planes) == 1:
+        return [_rows_of(planes[0], _packed_bytes(frame.format, frame.width))]
+    return [_rows_of(plane, _planar_bytes(frame.format, at)) for at, plane in enumerate(planes)]
 
 
-def _line_bytes(frame: VideoFrame) -> list[int]:
-    """Bytes of a row of each plane that hold pixels."""
-    planes: Sequence[Any] = frame.planes
-    widest: dict[int, int] = {}
-    for part in frame.format.components:
-        # Interleaved components lie within one plane's pixel; their bits together make its size.
-        widest[part.plane] = max(widest.get(part.plane, 0), part.width)
-    layout = frame.format
-    if layout.is_bit_stream or layout.has_palette:
-        return [plane.line_size for plane in planes]
-    bits: Mapping[int, int] = {
-        plane: sum(8 * -(-c.bits // 8) * c.width for c in layout.components if c.plane == plane)
-        for plane in widest
-    }
-    return [min(bits[at] // 8, plane.line_size) for at, plane in enumerate(planes)]
+def _rows_of(plane: Any, used: int) -> NDArray[np.uint8]:
+    """The ``used`` bytes of each row that hold pixels."""
+    assert used <= plane.line_size, f"rows of {plane.line_size} bytes, where {used} hold pixels"
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :used]
+
+
+def _packed_bytes(layout: VideoFormat, width: int) -> int:
+    """Bytes of a row whose pixels have all components side by side, and perhaps unused bits."""
+    # Pixels that share colours come in whole groups, even where the row ends amid one.
+    group = 16 // layout.chroma_width(16)
+    bits = layout.padded_bits_per_pixel * group * -(-width // group)
+    return -(-bits // 8)
+
+
+def _planar_bytes(layout: VideoFormat, plane: int) -> int:
+    """Bytes of a row of one plane of several, whose components fill whole bytes."""
+    return sum(-(-c.bits // 8) * c.width for c in layout.components if c.plane == plane)
 
 
 def frame_bytes(frame: VideoFrame) -> NDArray[np.uint8]:
