@@ -389,6 +389,22 @@ def test_files_that_hang_or_crash_their_reader_are_named(videos, tmp_path, monke
     assert sorted(probe.asked) == ["crash.mp4", "hang.mp4"]
 
 
+def test_a_file_that_took_too_long_is_tried_again(videos, tmp_path):
+    fake(videos / "a.mp4")
+    output = tmp_path / "corpus.parquet"
+
+    def slow(path, limits):
+        raise MediaError("takes longer to read than the limit of 30 s", passing=True)
+
+    report = scan([str(videos)], output, workers=0, probe=slow)
+    assert report.statuses == {"unreadable": 1}
+    probe = Probe()
+    report = scan([str(videos)], output, workers=0, probe=probe, deep=True, verify=slow)
+    assert (probe.asked, report.statuses) == (["a.mp4"], {"unreadable": 1})
+    report = scan([str(videos)], output, workers=0, probe=probe)
+    assert (probe.asked, report.statuses) == (["a.mp4"] * 2, {"ok": 1})
+
+
 def test_files_without_permission_are_named_and_tried_again(videos, tmp_path):
     """As another user where the tests run as root, who may read everything."""
     fake(videos / "a.mp4")

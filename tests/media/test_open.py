@@ -1,4 +1,5 @@
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -223,6 +224,9 @@ def test_too_many_pixels_streams_or_seconds(make: Any, media: Path, good: Path) 
     refuse(good, "pictures of 128 × 96 pixels, more than the limit of 5000", Limits(pixels=5000))
     refuse(good, "has 2 streams, more than the limit of 1", Limits(streams=1))
     refuse(good, "lasts 2 s, longer than the limit of 1 s", Limits(duration=1))
+    with pytest.raises(MediaError) as caught:
+        probe(good, Limits(pixels=5000))
+    assert not caught.value.passing
     assert probe(good, Limits(pixels=128 * 96, streams=2, duration=3)).video is not None
 
 
@@ -243,8 +247,10 @@ def test_pixels_above_the_limit_that_the_header_does_not_admit(make: Any, media:
 
 def test_a_deadline(good: Path) -> None:
     for entrance in ENTRANCES:
-        with pytest.raises(MediaError, match="longer to read than the limit"):
+        with pytest.raises(MediaError, match="longer to read than the limit") as caught:
             entrance(good, Limits(seconds=1e-6))
+        assert caught.value.passing
+        assert pickle.loads(pickle.dumps(caught.value)).passing
     Deadline(10).check()
 
 

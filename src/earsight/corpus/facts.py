@@ -14,7 +14,7 @@ from earsight.corpus.discover import Found
 from earsight.corpus.manifest import FILE_FIELDS, Corpus
 from earsight.corpus.parallel import Lost
 from earsight.corpus.status import UNREADABLE
-from earsight.media.types import AudioInfo, Limits, MediaInfo, VideoInfo
+from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
 
 Probe = Callable[[str, Limits], MediaInfo]
 Verify = Callable[[str, Limits], object]
@@ -58,7 +58,7 @@ def read_facts(path: str, *, probe: Probe, limits: Limits) -> MediaInfo | Unread
     except OSError as error:
         return Unread(reason=_why(error), passing=True)
     except ValueError as error:
-        return Unread(reason=str(error) or type(error).__name__, passing=False)
+        return _refused(error)
 
 
 def read_all(item: tuple[str, Limits], *, verify: Verify) -> Unread | None:
@@ -69,7 +69,7 @@ def read_all(item: tuple[str, Limits], *, verify: Verify) -> Unread | None:
     except OSError as error:
         return Unread(reason=_why(error), passing=True)
     except ValueError as error:
-        return Unread(reason=str(error) or type(error).__name__, passing=False)
+        return _refused(error)
     return None
 
 
@@ -83,6 +83,11 @@ def content_hash(path: str) -> str | Unread:
     except OSError as error:
         return Unread(reason=_why(error), passing=True)
     return digest.hexdigest()
+
+
+def _refused(error: ValueError) -> Unread:
+    passing = isinstance(error, MediaError) and error.passing
+    return Unread(reason=str(error) or type(error).__name__, passing=passing)
 
 
 def _why(error: OSError) -> str:

@@ -144,10 +144,10 @@ def _read(member: Member) -> bytes:
         )
         return content
     except FileNotFoundError as error:
-        raise MediaError("is gone: its archive does not exist") from error
+        raise MediaError("is gone: its archive does not exist", passing=True) from error
     except OSError as error:
         why = (error.strerror or str(error) or "unknown error").lower()
-        raise MediaError(f"cannot be read from its archive: {why}") from error
+        raise MediaError(f"cannot be read from its archive: {why}", passing=True) from error
 
 
 def _here(member: Member, archive: str) -> bytes:

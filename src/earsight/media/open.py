@@ -45,7 +45,7 @@ class Deadline:
     def check(self) -> None:
         """Raise MediaError once the time is over."""
         if time.monotonic() > self._end:
-            raise MediaError(_too_slow(self.seconds))
+            raise _too_slow(self.seconds)
 
 
 @contextmanager
@@ -97,12 +97,12 @@ def open_media(
         if content is not None:
             content.seek(0)
             raise MediaError(_why_not_media(content.read(_HEAD))) from error
-        raise MediaError(_why_not_opened(Path(name), error, limits)) from error
+        raise _why_not_opened(Path(name), error, limits) from error
     try:
         _check_limits(container, limits)
         yield container
     except (av.FFmpegError, OSError) as error:
-        raise MediaError(_why_not_read(error, limits)) from error
+        raise _why_not_read(error, limits) from error
     finally:
         container.close()
 
@@ -128,7 +128,7 @@ def _check_regular(name: str) -> None:
     try:
         found = Path(name).stat()
     except OSError as error:
-        raise MediaError(_of_system(error)) from error
+        raise _of_system(error) from error
     except ValueError as error:
         raise MediaError("has a name that no file can have") from error
     if stat.S_ISDIR(found.st_mode):
@@ -153,26 +153,27 @@ def check_duration(seconds: float, limits: Limits) -> None:
         raise MediaError(f"lasts {seconds:.0f} s, longer than the limit of {limits.duration:.0f} s")
 
 
-def _too_slow(seconds: float) -> str:
-    return f"takes longer to read than the limit of {seconds:g} s"
+def _too_slow(seconds: float) -> MediaError:
+    return MediaError(f"takes longer to read than the limit of {seconds:g} s", passing=True)
 
 
-def _of_system(error: OSError) -> str:
+def _of_system(error: OSError) -> MediaError:
+    reason = f"cannot be opened: {(error.strerror or 'unknown error').lower()}"
     if isinstance(error, PermissionError):
-        return "cannot be opened: permission denied"
+        reason = "cannot be opened: permission denied"
     if isinstance(error, FileNotFoundError):
-        return "does not exist; it may have been moved, or a link leads nowhere"
-    return f"cannot be opened: {(error.strerror or 'unknown error').lower()}"
+        reason = "does not exist; it may have been moved, or a link leads nowhere"
+    return MediaError(reason, passing=True)
 
 
-def _why_not_opened(path: Path, error: Exception, limits: Limits) -> str:
+def _why_not_opened(path: Path, error: Exception, limits: Limits) -> MediaError:
     if isinstance(error, av.error.ExitError):
         return _too_slow(limits.seconds)
     if isinstance(error, FileNotFoundError | PermissionError):
         return _of_system(error)
     try:
         with path.open("rb") as file:
-            return _why_not_media(file.read(_HEAD))
+            return MediaError(_why_not_media(file.read(_HEAD)))
     except OSError as unread:
         return _of_system(unread)
 
@@ -188,11 +189,12 @@ def _why_not_media(head: bytes) -> str:
     return "is not a media file of a kind that can be read (such as MP4, MKV or WAV)"
 
 
-def _why_not_read(error: Exception, limits: Limits) -> str:
+def _why_not_read(error: Exception, limits: Limits) -> MediaError:
     if isinstance(error, av.error.ExitError):
         return _too_slow(limits.seconds)
     if isinstance(error, MemoryError):
-        return "needs more memory to be decoded than there is"
+        return MediaError("needs more memory to be decoded than there is", passing=True)
     if getattr(error, "errno", None) in _DISK:
-        return f"cannot be read: {(getattr(error, 'strerror', '') or 'disk error').lower()}"
-    return "is damaged or cut short: its data cannot be decoded"
+        reason = (getattr(error, "strerror", "") or "disk error").lower()
+        return MediaError(f"cannot be read: {reason}", passing=True)
+    return MediaError("is damaged or cut short: its data cannot be decoded")

@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 
 
 class MediaError(ValueError):
-    """A file that cannot be read; the message goes on from the file's name to say why."""
+    """A file that cannot be read; the message goes on from the file's name to say why.
+
+    Attributes:
+        passing: whether the system or the time is at fault, so that the file may be read later.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 @dataclass(frozen=True, kw_only=True)
