@@ -151,8 +151,8 @@ def test_what_cannot_be_read_fails_as_its_file_would(corpus, small, media, tmp_p
     broken = sorted(moved.glob("train/*.mp4"))[:2]
     for file in broken:
         file.write_bytes(b"no film")
-    plain = config_of(manifest, small)
-    cached = config_of(manifest, small, "data.cache=memory")
+    plain = config_of(manifest, small, "data.max_failures=0.5")
+    cached = config_of(manifest, small, "data.max_failures=0.5", "data.cache=memory")
     expected = batches(plain, open_data(plain))
     found = batches(cached, open_data(cached))
     failures = [batch.failures for batch in found]

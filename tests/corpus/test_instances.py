@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pyarrow as pa
 from earsight.corpus.assemble import assemble
 from earsight.corpus.discover import Found
 from earsight.corpus.facts import fact_table
-from earsight.corpus.instances import encode, instances, missing_files
+from earsight.corpus.instances import changed_files, encode, instances, missing_files
 from earsight.corpus.keys import key_of
 from earsight.corpus.manifest import Corpus, ScanSettings
 from earsight.media.types import AudioInfo, MediaInfo, VideoInfo
@@ -101,3 +102,12 @@ def test_files_that_moved_are_found_out(tmp_path):
     got = instances(corpus_of(tmp_path, list("1102023")))
     assert missing_files(got) == [str(tmp_path / "b.mp4"), str(tmp_path / "far/c.mp4")]
     assert missing_files(replace(got.take(np.array([0])))) == []
+
+
+def test_files_of_another_size_have_changed_and_copies_with_new_times_have_not(tmp_path):
+    (tmp_path / "a.mp4").write_text("x")
+    got = instances(corpus_of(tmp_path, list("1102023")))
+    there = str(tmp_path / "a.mp4")
+    os.utime(there, (1, 1))
+    assert changed_files(replace(got, size=np.ones_like(got.size))) == []
+    assert changed_files(replace(got, size=2 * np.ones_like(got.size))) == [there]

@@ -274,7 +274,8 @@ def test_a_file_that_one_rank_cannot_read_counts_on_all(media, small, tmp_path):
     shutil.copytree(media, tmp_path / "media")
     corpus = tmp_path / "corpus.parquet"
     api.scan([str(tmp_path / "media")], corpus, labels=media / "labels.csv", workers=0)
-    (tmp_path / "media" / "train" / "0007.mp4").write_bytes(b"no video")
+    damaged = tmp_path / "media" / "train" / "0007.mp4"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
     command = pretrain(tmp_path / "run", corpus, small, "data.max_failures=0")
     codes, errors = ended(start(["-m", "earsight", *command]))
     assert codes == [1, 1], errors

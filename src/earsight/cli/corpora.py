@@ -127,7 +127,8 @@ class Prepare:
                 progress=show,
             )
         emit(self.json, report.as_dict(), str(report))
-        return 0
+        # A part of a job array may have nothing to make; to fail at all there is, is another thing.
+        return 1 if report.failed and not report.clips else 0
 
 
 @dataclass(frozen=True, kw_only=True)

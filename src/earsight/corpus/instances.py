@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earsight.corpus.manifest import LABEL_SEPARATOR, Corpus
-from earsight.media.members import file_behind, is_remote
+from earsight.media.members import file_behind, is_remote, parse_member
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -160,3 +160,25 @@ def missing_files(chosen: Instances) -> list[str]:
     """
     behind = dict.fromkeys(file_behind(path) for path in chosen.path)
     return [path for path in behind if not is_remote(path) and not Path(path).is_file()]
+
+
+def changed_files(chosen: Instances) -> list[str]:
+    """Files of the instances that have another size than the scan found, each once.
+
+    Those that are gone or not on this machine are not; those in archives have checksums.
+    """
+    sizes = dict(zip(chosen.path, chosen.size.tolist(), strict=True))
+    plain = (path for path in sizes if parse_member(path) is None and not is_remote(path))
+    return [path for path in plain if is_changed(path, sizes[path])]
+
+
+def is_changed(path: str, size: int) -> bool:
+    """Whether a file is there, but not of the size that the scan found.
+
+    Times of change are not compared: a corpus that was copied to another disk often has new ones.
+    """
+    try:
+        return Path(path).stat().st_size != size
+    except OSError:
+        # What reads it says why.
+        return False

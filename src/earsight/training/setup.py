@@ -14,7 +14,7 @@ from earsight.config.checks import no_effect
 from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
 from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
-from earsight.corpus.instances import Instances, instances, missing_files
+from earsight.corpus.instances import Instances, changed_files, instances, missing_files
 from earsight.corpus.loader import load
 from earsight.corpus.manifest import Corpus, read
 from earsight.corpus.pairs import PairSource, read_pairs, require_kind, with_cells
@@ -93,7 +93,7 @@ def open_data(
     split = assign(corpus, data.holdout, config.seed, chosen.mask, data.fold)
     target = target_of(config) if learning else None
     train, left_out = _learnable(config, instances(corpus, split.train), target)
-    _check_files(config, train, prepared=corpus.prepared is not None)
+    _check_files(config, train, corpus)
     used = split.train | split.held_out
     if data.fold and data.cache == "disk":
         # One cache for all folds: of clips that another one uses too, nothing is decoded again.
@@ -217,20 +217,30 @@ def _learnable(
     return train, left_out
 
 
-def _check_files(config: RunConfig, train: Instances, *, prepared: bool) -> None:
-    """A sample of the files must still be there; single ones that are not, the loop replaces."""
+def _check_files(config: RunConfig, train: Instances, corpus: Corpus) -> None:
+    """A sample of the files must be as scanned; single ones that are gone, the loop replaces."""
     step = max(1, len(train) // _CHECKED_FILES)
     sample = train.take(np.arange(0, len(train), step))
-    gone = missing_files(sample)
-    if len(gone) > config.data.max_failures * len(sample) and prepared:
+    gone, most = missing_files(sample), config.data.max_failures * len(sample)
+    again = f"scan again into {config.data.corpus} (what has not changed is not read again)"
+    if len(gone) > most and corpus.prepared is not None:
+        # They have no place among the shards: within the folder, they are named as their sources.
+        source = gone[0].removeprefix(f"{next(iter(corpus.roots.values()))}/")
         raise ValueError(
-            f"{len(gone)} of {len(sample)} clips could not be prepared, such as {gone[0]}; mend or "
-            "remove these files, scan and prepare again, or raise data.max_failures"
+            f"{len(gone)} of {len(sample)} clips could not be prepared, such as that of {source}; "
+            "mend or remove these files, scan and prepare again, or raise data.max_failures"
         )
-    if len(gone) > config.data.max_failures * len(sample):
+    if len(gone) > most:
         raise ValueError(
             f"{len(gone)} of {len(sample)} files are gone since the scan, such as {gone[0]}; "
-            f"scan again into {config.data.corpus} (what has not changed is not read again)"
+            f"{again}"
+        )
+    # Pairs of pictures are all in one file, which says itself whether it is whole.
+    changed = [] if corpus.cells else changed_files(sample)
+    if len(gone) + len(changed) > most:
+        raise ValueError(
+            f"{len(changed)} of {len(sample)} files have changed since the scan, such as "
+            f"{changed[0]}; {again}"
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from earsight import api, presets
+from earsight.cli.corpora import Prepare
 from earsight.corpus.instances import instances, missing_files
 from earsight.corpus.keys import key_text
 from earsight.corpus.manifest import read, write
@@ -25,6 +26,7 @@ from earsight.media.decode import decode
 from earsight.media.members import parse_member
 from earsight.media.probe import probe
 from earsight.media.types import AudioRequest, ClipRequest, Coding, MediaError, VideoRequest
+from earsight.training.setup import open_data
 
 QUICK = Coding(preset="ultrafast", crf=18, short_side=96, rate=16000)
 SECONDS = 12.0
@@ -150,6 +152,51 @@ def test_what_cannot_be_prepared_is_named_and_keeps_its_row(films, manifest, tmp
     with pytest.raises(MediaError, match="does not exist"):
         decode(ClipRequest(path=after.absolute(row)))
     assert len(missing_files(instances(after, usable(after).mask))) == 1
+
+
+def scanned(films, tmp_path):
+    moved = shutil.copytree(films, tmp_path / "films")
+    api.scan([str(moved)], tmp_path / "c.parquet", labels=moved / "labels.csv", workers=0)
+    return moved, tmp_path / "c.parquet"
+
+
+def test_a_file_that_has_changed_since_the_scan_is_named_and_not_cut_by_its_old_times(
+    films, tmp_path, small
+):
+    moved, place = scanned(films, tmp_path)
+    options = {"coding": QUICK, "shard_seconds": SECONDS, "workers": 0}
+    one, other, *_ = sorted(moved.glob("train/0*.mp4"))[1:]
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    report = prepare(place, tmp_path / "s", **options)
+    (failed,) = report.failed
+    assert failed.path == f"train/{one.name}"
+    assert failed.reason == "has changed since the scan; scan again"
+    config = api.configure("tiny", settings=[*small, f"data.corpus={place}"])
+    with pytest.raises(ValueError, match=f"1 of .* files have changed .*{one.name}; scan again"):
+        open_data(config)
+    one.write_bytes(kept)
+    again = prepare(place, tmp_path / "s", **options)
+    assert (again.failed, again.reused) == ([], again.shards - 1)
+
+
+def test_what_fails_for_a_reason_that_passes_is_tried_again(films, tmp_path, small):
+    moved, place = scanned(films, tmp_path)
+    options = {"coding": QUICK, "shard_seconds": SECONDS, "workers": 0}
+    moved.rename(tmp_path / "away")
+    report = prepare(place, tmp_path / "s", **options)
+    assert report.clips == 0
+    assert all("does not exist" in failed.reason for failed in report.failed)
+    assert "20 of them may pass: the same command tries them again" in str(report)
+    assert "there is no clip to train on" in str(report)
+    config = api.configure("tiny", settings=[*small, f"data.corpus={tmp_path / 's'}"])
+    with pytest.raises(ValueError, match=r"could not be prepared, such as that of train/\d"):
+        open_data(config)
+    assert Prepare(corpus=place, output=tmp_path / "other").run() == 1
+    (tmp_path / "away").rename(moved)
+    again = prepare(place, tmp_path / "s", **options)
+    assert (again.clips, again.reused, again.failed) == (20, 0, [])
+    assert prepare(place, tmp_path / "s", **options).reused == again.shards
 
 
 def test_segments_are_clips_of_their_own(films, tmp_path):

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from earsight.corpus.facts import Unread
+from earsight.corpus.instances import is_changed
 from earsight.corpus.keys import key_text
 from earsight.corpus.manifest import (
     LABEL_PREFIX,
@@ -78,6 +80,8 @@ def prepare(
         limits: what a file may cost; to its ``seconds`` some are added for its length.
         progress: told of instances done, and of how many.
 
+    Shards with clips that failed for a reason that may pass are made anew.
+
     Raises:
         ValueError: the corpus or a setting cannot be used, or the folder holds something else.
         OSError: the folder cannot be written.
@@ -95,7 +99,7 @@ def prepare(
     begin(output, plan, coding, shard_seconds)
     own = [number for number in range(plan.shards) if shard is None or shard.has(number)]
     done = ((number, read_contents(output, number)) for number in own)
-    whole = {number: known for number, known in done if known is not None}
+    whole = {number: known for number, known in done if known is not None and not known.passing}
     reused = len(whole)
     work = _Work(source, plan, coding, limits or Limits(), workers, progress)
     for number, found in work.write(output, own, [n for n in own if n not in whole]):
@@ -141,16 +145,20 @@ class _Item:
     """A clip to be made."""
 
     stretch: Stretch
+    size: int
     coding: Coding
     limits: Limits
 
 
-def _make(item: _Item) -> Made | str:
+def _make(item: _Item) -> Made | Unread:
     """The clip, or why it cannot be made."""
     try:
+        if is_changed(item.stretch.path, item.size):
+            # Spans of what was there before; with that back in its place, it could be made.
+            return Unread(reason="has changed since the scan; scan again", passing=True)
         return transcode(item.stretch, item.coding, item.limits)
     except MediaError as error:
-        return str(error)
+        return Unread(reason=str(error), passing=error.passing)
 
 
 class _Work:
@@ -168,6 +176,7 @@ class _Work:
         self._plan, self._coding, self._limits, self._workers = plan, coding, limits, workers
         self._progress = progress
         self._keys = corpus.column("key").tolist()
+        self._sizes = corpus.column("size").tolist()
         self._about = partial(_about, corpus, _columns(corpus))
 
     def write(
@@ -187,22 +196,23 @@ class _Work:
             write_contents(folder, number, contents)
             yield number, contents
 
-    def _add(self, shard: ShardWriter, at: int, made: Made | str) -> None:
+    def _add(self, shard: ShardWriter, at: int, made: Made | Unread) -> None:
         row = int(self._plan.rows[at])
-        if isinstance(made, str):
-            shard.fail(self._keys[row], made)
+        if isinstance(made, Unread):
+            shard.fail(self._keys[row], made.reason, passing=made.passing)
         else:
             shard.add(self._keys[row], made, self._about(row, self._plan.stretches[at], made))
 
-    def _in_order(self, places: Sequence[int], every: int) -> Iterator[tuple[int, Made | str]]:
+    def _in_order(self, places: Sequence[int], every: int) -> Iterator[tuple[int, Made | Unread]]:
         """Places and what was made of them; those that are done early wait for their turn."""
         items = [self._item(at) for at in places]
         seconds = [item.limits.seconds + _GRACE for item in items]
         finished = every - len(places)
-        waiting: dict[int, Made | str] = {}
+        waiting: dict[int, Made | Unread] = {}
         turn = 0
         for number, result in each(_make, items, workers=self._workers, seconds=seconds):
-            waiting[number] = result.reason if isinstance(result, Lost) else result
+            lost = isinstance(result, Lost)
+            waiting[number] = Unread(reason=result.reason, passing=True) if lost else result
             finished += 1
             if self._progress is not None:
                 self._progress(finished, every)
@@ -215,7 +225,8 @@ class _Work:
         spans = [span for span in (stretch.video, stretch.audio) if span is not None]
         length = max(high for _, high in spans) - stretch.zero
         limits = replace(self._limits, seconds=self._limits.seconds + _PACE * length)
-        return _Item(stretch, self._coding, limits)
+        size = self._sizes[int(self._plan.rows[at])]
+        return _Item(stretch, size, self._coding, limits)
 
 
 def _columns(corpus: Corpus) -> Mapping[str, list[Any]]:
@@ -248,9 +259,9 @@ def report_of(
     rows = plan.rows[np.isin(plan.shard, [*contents])]
     of_key = {key[row]: path[row] for row in rows.tolist()}
     failed = [
-        Failed(key=key_text(k), path=of_key[k], reason=reason)
-        for number in sorted(contents)
-        for k, reason in contents[number].failed.items()
+        Failed(key=key_text(k), path=of_key[k], reason=reason, passing=k in one.passing)
+        for _, one in sorted(contents.items())
+        for k, reason in one.failed.items()
     ]
     size, start, end = (corpus.column(name)[rows] for name in ("size", "start", "end"))
     share = (end - start) / corpus.column("file_duration")[rows].clip(min=1e-9)

@@ -14,6 +14,7 @@ class Failed:
     key: str
     path: str
     reason: str
+    passing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,12 @@ class PrepareReport:
             lines.append(f"{len(self.failed)} clips could not be prepared:")
             lines += [f"  {one.path}: {one.reason}" for one in self.failed[:_SHOWN]]
             lines += [f"  … and {len(self.failed) - _SHOWN} more"] * (len(self.failed) > _SHOWN)
-        if self.part:
+        passing = sum(one.passing for one in self.failed)
+        if passing:
+            lines.append(f"{passing} of them may pass: the same command tries them again")
+        if not self.clips:
+            last = "there is no clip to train on"
+        elif self.part:
             last = f"it is part {self.part}; join all parts by `earsight merge`"
         else:
             last = f"give --corpus {self.output} to train on them"

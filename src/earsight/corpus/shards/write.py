@@ -50,11 +50,13 @@ class Contents:
         size: bytes of the archive.
         placed: by key.
         failed: key to why a clip could not be made.
+        passing: keys of those that failed for a reason that may pass.
     """
 
     size: int
     placed: Mapping[int, Placed] = field(default_factory=dict)
     failed: Mapping[int, str] = field(default_factory=dict)
+    passing: frozenset[int] = frozenset()
 
 
 def archive_name(number: int) -> str:
@@ -71,6 +73,7 @@ def read_contents(folder: Path, number: int) -> Contents | None:
             size=tree["size"],
             placed={int(key, 16): Placed(**place) for key, place in tree["placed"].items()},
             failed={int(key, 16): reason for key, reason in tree["failed"].items()},
+            passing=frozenset(int(key, 16) for key in tree.get("passing", ())),
         )
         whole = tree["schema"] == SCHEMA and archive.stat().st_size == contents.size
     except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
@@ -80,12 +83,14 @@ def read_contents(folder: Path, number: int) -> Contents | None:
 
 def write_contents(folder: Path, number: int, contents: Contents) -> None:
     """Write what a shard holds beside it: from now on it is whole."""
-    tree = {
+    tree: dict[str, Any] = {
         "schema": SCHEMA,
         "size": contents.size,
         "placed": {key_text(key): asdict(place) for key, place in contents.placed.items()},
         "failed": {key_text(key): reason for key, reason in contents.failed.items()},
     }
+    if contents.passing:
+        tree["passing"] = sorted(key_text(key) for key in contents.passing)
     with replacing(contents_path(folder, number)) as file:
         file.write(json.dumps(tree).encode() + b"\n")
 
@@ -103,6 +108,7 @@ class ShardWriter:
         self._file = file
         self._placed: dict[int, Placed] = {}
         self._failed: dict[int, str] = {}
+        self._passing: set[int] = set()
 
     def add(self, key: int, made: Made, about: Mapping[str, Any]) -> None:
         """A clip, and what is known of it, as ``KEY.mp4`` and ``KEY.json``."""
@@ -119,14 +125,21 @@ class ShardWriter:
             keyframes=list(made.keyframes),
         )
 
-    def fail(self, key: int, reason: str) -> None:
-        """Note a clip that could not be made."""
+    def fail(self, key: int, reason: str, *, passing: bool = False) -> None:
+        """Note a clip that could not be made, and whether the reason may pass."""
         self._failed[key] = reason
+        if passing:
+            self._passing.add(key)
 
     def finish(self) -> Contents:
         """End the archive."""
         self._tar.close()
-        return Contents(size=self._file.tell(), placed=self._placed, failed=self._failed)
+        return Contents(
+            size=self._file.tell(),
+            placed=self._placed,
+            failed=self._failed,
+            passing=frozenset(self._passing),
+        )
 
     def _put(self, name: str, content: bytes) -> int:
         """Add a file; where its bytes begin."""
