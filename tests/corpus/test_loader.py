@@ -210,10 +210,9 @@ def test_a_load_that_waits_looks_at_its_own_workers(rows, beats, monkeypatch):
 
 def test_a_time_out_that_a_worker_tells_of_is_no_slow_loader(rows):
     clips = TrainingClips(rows, settings(), batch=4, views=1)
-    clips.heartbeat = Heartbeat(1)
     told = RuntimeError("Caught Odd in DataLoader worker process 0.\nOdd: the request timed out")
     with pytest.raises(RuntimeError, match="the request timed out"):
-        loader._explain(told, clips, clips.settings.data)
+        loader._explain(told, clips, clips.settings.data, Heartbeat(1))
 
 
 def test_shuffled_pairs_keep_the_pictures_and_move_the_sound(rows):
