@@ -211,8 +211,9 @@ class _Work:
         waiting: dict[int, Made | Unread] = {}
         turn = 0
         for number, result in each(_make, items, workers=self._workers, seconds=seconds):
-            lost = isinstance(result, Lost)
-            waiting[number] = Unread(reason=result.reason, passing=True) if lost else result
+            waiting[number] = (
+                Unread(reason=result.reason, passing=True) if isinstance(result, Lost) else result
+            )
             finished += 1
             if self._progress is not None:
                 self._progress(finished, every)
