@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -61,7 +62,7 @@ def test_a_stopped_index_goes_on_and_is_the_same(finished, films, index, tmp_pat
     assert np.array_equal(again.key, whole.key)
     for name, x in whole.vectors.items():
         torch.testing.assert_close(again.vectors[name], x, atol=1e-5, rtol=0)
-    with pytest.raises(ValueError, match="an index with another hop"):
+    with pytest.raises(ValueError, match=r"another --hop \(0\.5, now 0\.25\);"):
         api.embed(finished, films, folder, window=1.0, hop=0.25, workers=0)
 
 
@@ -73,6 +74,36 @@ def test_what_is_refused_leaves_the_index_as_it_was(index, finished, films, tmp_
     with pytest.raises(ValueError, match="an index with another corpus"):
         api.embed(finished, other, index, window=1.0, hop=0.5, workers=0)
     assert (index / "corpus.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"window": 0.0}, "positive seconds"),
+        ({"hop": float("nan")}, "positive seconds"),
+        ({"workers": -1}, "workers: must be 0 or more"),
+        ({"missing": "error"}, "has no sound"),
+    ],
+)
+def test_what_is_refused_begins_no_index(finished, films, tmp_path, wrong, message):
+    own = tmp_path / "films"
+    own.mkdir()
+    shutil.copy(films / "0000.mp4", own)
+    silence(films / "0001.mp4", own / "silent.mp4")
+    with pytest.raises(ValueError, match=message):
+        api.embed(finished, own, tmp_path / "index", **{"workers": 0, **wrong})
+    assert not (tmp_path / "index").exists()
+
+
+def silence(source, target):
+    """A copy without sound."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as mute:
+        stream = film.streams.video[0]
+        copied = mute.add_stream_from_template(stream)
+        for packet in film.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                mute.mux(packet)
 
 
 def test_a_file_finds_itself_first_in_every_way(index, films):

@@ -43,9 +43,9 @@ def window_starts(length: float, seconds: float, hop: float) -> Floats:
     """Where windows of a stretch begin: every ``hop`` seconds, and the last one at its end.
 
     Raises:
-        ValueError: a length or a hop is not above 0.
+        ValueError: a length or a hop is not above 0, or has no end.
     """
-    if seconds <= 0 or hop <= 0:
+    if not (0 < seconds < math.inf and 0 < hop < math.inf):
         raise ValueError("window and hop: must be positive seconds")
     room = max(0.0, length - seconds)
     number = np.arange(1 + math.ceil(room / hop - _ROUNDING), dtype=np.float64)

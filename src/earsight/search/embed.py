@@ -13,6 +13,7 @@ from torch import Tensor
 from earsight.corpus.batch import Batch, Failure, View
 from earsight.corpus.instances import Instances
 from earsight.corpus.loader import load
+from earsight.corpus.requests import window_starts
 from earsight.corpus.windows import WindowBatch, WindowClips, Windows, cut_windows
 from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.features import Encoder
@@ -112,6 +113,16 @@ class WindowEmbedder:
     def modalities(self) -> tuple[str, ...]:
         """Those that are asked for and that the run has encoders of."""
         return tuple(name for name in self.loaded.encoder.model.encoders if name in self.wanted)
+
+    def check(self) -> None:
+        """Refuse settings that nothing can be embedded with, before anything is read.
+
+        Raises:
+            ValueError: of the window, the hop or the workers.
+        """
+        if self.workers < 0:
+            raise ValueError("workers: must be 0 or more processes")
+        window_starts(0.0, self.seconds, self.hop)
 
     def windows(self, instances: Instances) -> Windows:
         """The windows of instances."""

@@ -7,7 +7,7 @@ stopped goes on where it was; ``corpus.parquet`` is the manifest.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,7 @@ def begin(folder: Path, about: About) -> None:
     """
     if (folder / ABOUT).exists():
         found = read_about(folder)
-        wrong = [name for name, value in asdict(found).items() if value != getattr(about, name)]
-        if wrong := [name for name in wrong if name != "run"]:
+        if wrong := list(_differences(found, about)):
             raise ValueError(
                 f"{folder} is an index with another {' and '.join(wrong)}; choose another folder"
             )
@@ -122,6 +121,16 @@ def begin(folder: Path, about: About) -> None:
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
     tree = {"schema": SCHEMA, **asdict(about)}
     write_whole(folder / ABOUT, json.dumps(tree, indent=1) + "\n")
+
+
+def _differences(found: About, about: About) -> Iterator[str]:
+    """What an index that is there was made with, and another not: options with both values."""
+    options = {"seconds": "--window", "hop": "--hop", "missing": "--missing"}
+    for name, old in asdict(found).items():
+        new = getattr(about, name)
+        if name == "run" or old == new:
+            continue
+        yield f"{options[name]} ({old}, now {new})" if name in options else name
 
 
 def tidy(folder: Path) -> None:

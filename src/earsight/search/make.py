@@ -76,14 +76,16 @@ def make_index(
             f"{source}: each of {shard.of} jobs would scan it; scan it once, and give the manifest"
         )
     check_folder(folder)
-    corpus = _corpus(source, folder)
     embedder = WindowEmbedder(loaded=loaded, device=device, span=span, workers=workers)
+    embedder.check()
+    corpus = _corpus(source, folder)
     config = loaded.config
     check_prepared(corpus, config.video, config.audio, embedder.modalities)
     mask = _usable(corpus, embedder)
     chosen = instances(corpus, mask)
     if not len(chosen):
         raise ValueError(f"{source}: holds nothing that this run can embed")
+    embedder.groups(chosen)  # refuses what has no sound before a folder is begun
     paths = corpus.select(mask).column("path").tolist()
     about = About(
         model=model_hash(loaded),
