@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from earsight import cli
+from earsight.cli.show import emit
 from earsight.report.write import write_report
 from earsight.training.origin import notices
 
@@ -88,6 +89,11 @@ def test_presets(capsys):
     assert "method.video_to_audio: 1.0 -> 0.0" in does(
         capsys, "presets", "diff", "tiny", "tiny-self"
     )
+
+
+def test_what_machines_read_holds_no_nan():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        emit(True, {"figure": float("nan")}, "")
 
 
 def test_scan_pretrain_evaluate(media, small, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import yaml
 
@@ -17,6 +19,10 @@ from earsight.config import (
 
 
 def tiny(**changes):
+    return changed(changes)
+
+
+def changed(changes):
     return parse(merge(presets.load("tiny"), changes))
 
 
@@ -89,11 +95,23 @@ def test_missing_choices_are_named():
         ({"evaluation": {"tasks": []}}, "tasks: name at least one"),
         ({"threads": -1}, "threads: must be at least 0"),
         ({"plugins": ["no_such_module_here"]}, "plugins: cannot import"),
+        ({"plugins": "in_batch"}, r"^plugins: must be a list, such as \[in_batch\]$"),
+        ({"plugins": 5}, r"^plugins: must be a list, such as \[5\]$"),
+        ({5: 1}, "^5: no such setting"),
+        ({"train": {5: 1}}, "train.5: "),
+        ({"optimizer": {"lr": math.nan}}, "optimizer.lr: input should be a finite number"),
+        ({"optimizer": {"lr": math.inf}}, "optimizer.lr: input should be a finite number"),
+        ({"video": {"crop_area": [math.nan, 1.0]}}, "crop_area.0: input should be a finite number"),
+        ({"seed": True}, "^seed: input should be a number"),
+        ({"method": {"negatives": True}}, "^method.negatives: input should be a number"),
+        ({"head": {"hidden": [True]}}, "^head.hidden: input should be a number"),
+        ({"data": {"workers": True}}, "^data.workers: input should be a number"),
+        ({"seed": 2**63}, "^seed: must be at most 9223372036854775807"),
     ],
 )
 def test_each_section_checks_itself(changes, fault):
     with pytest.raises(ConfigError, match=fault):
-        tiny(**changes)
+        changed(changes)
 
 
 def test_inputs_of_cm_acc_are_valid():

@@ -255,6 +255,7 @@ def test_labels_that_fit_nothing_stop_the_scan_before_it_reads(videos, tmp_path)
         ({"segment": 0.0, "min_duration": 0.0}, "shorter than"),
         ({"segment": float("nan")}, "shorter than"),
         ({"min_duration": -1.0}, "0 or more seconds"),
+        ({"min_duration": float("nan")}, "0 or more seconds"),
         ({"group_by": "who"}, "needs labels"),
     ],
 )

@@ -87,3 +87,8 @@ def test_clips_of_few_dimensions_are_told_apart():
     found = svm(train @ wider, labels, test @ wider, asked, seed=0, strengths=[1.0])
     narrow = svm(train, labels, test, asked, seed=0, strengths=[1.0])
     assert found.sample == pytest.approx(narrow.sample, abs=0.051)
+
+
+def test_any_seed_of_a_run_is_taken():
+    x, labels = blobs(40, 1, 6)
+    assert svm(x, labels, x, labels, seed=2**63 - 1, strengths=[0.1]).n == 40

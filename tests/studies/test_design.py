@@ -49,6 +49,13 @@ def test_labels_stand_in_names_and_rows():
     assert [q.report for q in questions(design)] == ["shape", "material"]
 
 
+@pytest.mark.parametrize("part", ["arms", "stages"])
+def test_a_study_needs_arms_and_stages(part):
+    empty = SOUND | {"report": [], "claims": [], part: {}}
+    with pytest.raises(ConfigError, match=f"{part}: name at least one"):
+        parse_design(empty)
+
+
 def test_every_fault_is_named_at_once():
     broken = SOUND | {
         "seeds": 0,

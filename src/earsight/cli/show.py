@@ -38,7 +38,7 @@ def emit(as_json: bool, tree: Any, text: str, *, run: Path | None = None) -> Non
     """
     said = notices(run) if run is not None else ()
     if as_json:
-        print(json.dumps({**tree, "notices": said} if said else tree, indent=2))
+        print(json.dumps({**tree, "notices": said} if said else tree, indent=2, allow_nan=False))
     else:
         print("\n".join([text, *(f"\nnotice: {notice}" for notice in said)]))
 

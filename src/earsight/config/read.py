@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     """
     tree = dict(tree)
     tree.pop("schema", None)
-    faults = import_plugins(tree.get("plugins") or ())
+    plugins = tree.get("plugins")
+    faults = import_plugins(plugins) if isinstance(plugins, list | tuple) else []
     parts: Tree = {}
     for key, value in tree.items():
-        part = _parse_part(key, value, faults)
+        part = _parse_part(str(key), value, faults)
         if part is not None:
             parts[key] = part
     for key, registry in CHOICES.items():
@@ -101,6 +102,9 @@ def _checked(path: str, kind: Any, value: Any, faults: list[str]) -> Any:
         for item in error.errors():
             faults.append(_describe(path, kind, item))
         return None
+    if mistaken := list(_yes_or_no(path, value, made)):
+        faults.extend(mistaken)
+        return None
     if hasattr(made, "faults"):
         own = [f"{path}.{fault}" for fault in made.faults()]
         faults.extend(own)
@@ -108,11 +112,25 @@ def _checked(path: str, kind: Any, value: Any, faults: list[str]) -> Any:
     return made
 
 
+def _yes_or_no(path: str, given: Any, made: Any) -> Iterator[str]:
+    """Faults for true and false where a number is asked for, which pydantic takes for 1 and 0."""
+    if isinstance(given, bool) and not isinstance(made, bool):
+        yield f"{path}: input should be a number (given {given})"
+    elif isinstance(given, Mapping) and dataclasses.is_dataclass(made):
+        for name, item in given.items():
+            yield from _yes_or_no(f"{path}.{name}", item, getattr(made, name))
+    elif isinstance(given, list | tuple) and isinstance(made, tuple):
+        for item, one in zip(given, made, strict=True):
+            yield from _yes_or_no(path, item, one)
+
+
 def _describe(path: str, kind: Any, item: Any) -> str:
     names = [str(part) for part in item["loc"]]
     where = ".".join([path, *names])
     if item["type"] == "unexpected_keyword_argument":
         return _unknown(where, {f.name: f for f in dataclasses.fields(kind)})
+    if item["type"] == "tuple_type":
+        return f"{where}: must be a list, such as [{item['input']}]"
     message = item["msg"]
     return f"{where}: {message[:1].lower()}{message[1:]} (given {item['input']!r})"
 

@@ -71,7 +71,7 @@ METHODS: Registry[Any] = Registry("method", "earsight.methods")
 VIDEO_ENCODERS: Registry[Any] = Registry("video encoder", "earsight.encoders")
 AUDIO_ENCODERS: Registry[Any] = Registry("audio encoder", "earsight.encoders")
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

@@ -11,6 +11,9 @@ from earsight.config.inputs import AudioConfig, PicturesConfig, VideoConfig
 from earsight.config.learning import HeadConfig, OptimizerConfig, TrainConfig
 from earsight.config.registry import section
 
+_MOST = 2**63 - 1
+"""The largest seed: what a signed number of 64 bits holds."""
+
 
 @section
 class LogConfig:
@@ -59,6 +62,8 @@ class RunConfig:
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
         yield from at_least(self, seed=0, threads=0, start_epoch=0)
+        if self.seed > _MOST:
+            yield f"seed: must be at most {_MOST}"
         if self.start_epoch and not self.start:
             yield "start_epoch: has no effect unless start names a run"
         bands = getattr(self.audio_encoder, "bands", self.audio.bands)

@@ -1,5 +1,6 @@
 """The scan: from sources to a manifest, reading only what changed."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -165,7 +166,7 @@ def _unmatched(
 
 
 def _check_settings(settings: ScanSettings, output: Path, workers: int) -> None:
-    if settings.min_duration < 0:
+    if not 0 <= settings.min_duration < math.inf:
         raise ValueError("the minimum duration must be 0 or more seconds")
     least = max(settings.min_duration, 1e-3)
     if settings.segment is not None and not settings.segment >= least:

@@ -168,7 +168,7 @@ def _fit(x: Floats, truth: Int, strength: float, seed: int) -> _Fit:
     from sklearn.svm import LinearSVC  # noqa: PLC0415
 
     clips = x.shape[1]
-    machine = LinearSVC(C=strength, dual="auto", max_iter=_ITERATIONS, random_state=seed)
+    machine = LinearSVC(C=strength, dual="auto", max_iter=_ITERATIONS, random_state=seed % 2**32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         machine.fit(x.reshape(-1, x.shape[-1]), np.repeat(truth, clips))

@@ -198,6 +198,9 @@ class Design:
 
     def faults(self) -> Iterator[str]:
         """What is wrong, one sentence each."""
+        for name in ("arms", "stages"):
+            if not getattr(self, name):
+                yield f"{name}: name at least one"
         yield from self._stage_faults()
         yield from self._arm_faults()
         yield from self._report_faults()
