@@ -343,6 +343,17 @@ def test_report_as_text(run, videos, tmp_path):
     assert "1 files have none, such as b.mp4" in text
 
 
+def test_the_report_names_unknown_splits_and_files_without_one(run, videos, tmp_path):
+    for name in "abcd":
+        fake(videos / f"{name}.mp4")
+    lines = "a.mp4,train\nb.mp4,Validate\nc.mp4,Test\n"
+    report, _, _ = run(labels=write_labels(tmp_path, f"path,split\n{lines}"))
+    assert report.unknown_splits == {"Validate": 1}
+    text = format_report(report)
+    assert "splits that neither train nor are held out: Validate (1)" in text
+    assert "labels: no columns; 1 files have none, such as d.mp4" in text
+
+
 def test_names_cannot_play_with_the_terminal(run, videos):
     (videos / ("\x1b[31m\n" + "l" * 200 + ".mp4")).write_text("text")
     report, _, _ = run()

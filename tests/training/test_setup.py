@@ -22,3 +22,14 @@ def test_a_fold_decides_what_is_held_out(media, small, tmp_path):
         open_data(api.configure("tiny", settings=[*settings, "data.fold=5"]))
     with pytest.raises(ConfigError, match=r"data\.fold"):
         api.configure("tiny", settings=[*settings, "data.fold=-1"])
+
+
+def test_what_is_on_neither_side_of_the_split_is_told(media, small, tmp_path):
+    names = sorted(path.relative_to(media).as_posix() for path in media.rglob("*.mp4"))
+    splits = ["valdation", "val", *["train"] * (len(names) - 2)]
+    lines = [",".join(pair) for pair in zip(names, splits, strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,split", *lines]))
+    manifest = tmp_path / "corpus.parquet"
+    api.scan([str(media)], manifest, labels=tmp_path / "labels.csv", workers=0)
+    data = open_data(api.configure("tiny", settings=[*small, f"data.corpus={manifest}"]))
+    assert data.left_out == {"on neither side of the split": 1}

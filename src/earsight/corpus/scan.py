@@ -18,6 +18,7 @@ from earsight.corpus.manifest import SPLIT, Corpus, ScanSettings, read, write
 from earsight.corpus.parallel import cores
 from earsight.corpus.part import Part
 from earsight.corpus.scan_report import Named, ScanReport, format_report, reasons_of
+from earsight.corpus.split import unknown_splits
 from earsight.corpus.status import OK
 from earsight.media.probe import probe as probe_file
 from earsight.media.types import Limits
@@ -236,6 +237,7 @@ def _report(
         unmatched=[] if rows.match is None else rows.match.unmatched,
         unlabelled=len(unlabelled),
         unlabelled_example=unlabelled[0] if unlabelled else "",
+        unknown_splits=unknown_splits(corpus),
         seconds=seconds,
     )
 

@@ -58,6 +58,7 @@ class ScanReport:
         unmatched: lines of the labels that match nothing.
         unlabelled: files without a label (0 where no labels were given).
         unlabelled_example: one of them.
+        unknown_splits: instances by the name of a split that neither trains nor is held out.
         seconds: the scan took.
         listed: recordings that the data set's lists name (0 without a layout, as below).
         absent: those without a file, by where it would usually lie.
@@ -85,6 +86,7 @@ class ScanReport:
     unlabelled: int
     unlabelled_example: str
     seconds: float
+    unknown_splits: Mapping[str, int] = field(default_factory=dict)
     listed: int = 0
     absent: Named = field(default_factory=Named)
     unlisted: Named = field(default_factory=Named)
@@ -163,10 +165,13 @@ def _summary(report: ScanReport) -> Iterable[str]:
     )
     if report.duplicates:
         yield f"{report.duplicates} exact copies of others, left out unless asked for"
-    if report.labels:
+    if report.labels or report.unlabelled:
         unlabelled = f"; {report.unlabelled} files have none" if report.unlabelled else ""
         such = f", such as {_shown(report.unlabelled_example)}" if report.unlabelled else ""
-        yield f"labels: {', '.join(report.labels)}{unlabelled}{such}"
+        yield f"labels: {', '.join(report.labels) or 'no columns'}{unlabelled}{such}"
+    if report.unknown_splits:
+        unknown = ", ".join(f"{_shown(n)} ({count})" for n, count in report.unknown_splits.items())
+        yield f"splits that neither train nor are held out: {unknown} (known: train, val, test)"
     yield f"written to {report.output}"
     if report.part:
         yield f"it is part {report.part} of the corpus; join all parts by `earsight merge`"

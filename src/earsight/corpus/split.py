@@ -97,6 +97,15 @@ def _without_sound(corpus: Corpus, silent: Bools) -> str:
     )
 
 
+def unknown_splits(corpus: Corpus) -> dict[str, int]:
+    """Names of splits that neither train nor are ever held out, with how many instances each."""
+    if not corpus.has_splits:
+        return {}
+    known = {_TRAIN, *(name for kind in _HELD_OUT for name in kind)}
+    counts = Counter(name for name in corpus.column(SPLIT).tolist() if name)
+    return {name: count for name, count in counts.items() if name.lower() not in known}
+
+
 def split_by_group(groups: NDArray[np.object_], holdout: float, seed: int) -> Bools:
     """Hold out whole groups, each with probability ``holdout``.
 

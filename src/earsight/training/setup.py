@@ -102,7 +102,7 @@ def open_data(
     return Data(
         train=train,
         held_out=instances(corpus, split.held_out),
-        left_out={**chosen.left_out, **left_out},
+        left_out={**chosen.left_out, "on neither side of the split": split.unused, **left_out},
         split=split.source,
         source=open_source(config, both, once, progress),
     )
