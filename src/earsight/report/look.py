@@ -46,11 +46,15 @@ def look_at(
         progress: told of decoded batches.
 
     Raises:
-        ValueError: the corpus has no such label.
+        ValueError: the corpus has no such label, or one that is named cannot be used.
+        OSError: likewise.
+        RunError: likewise.
     """
     try:
         held_out = embed_held_out(run, corpus=corpus, progress=progress)
     except (ValueError, OSError, RunError) as error:
+        if corpus is not None:
+            raise  # it was asked for: a page without its clips must not replace a good one
         return Look(run=run, notes=(f"No map and no gallery of nearest clips: {error}",))
     gallery, notes = None, []
     if held_out.spaces:
