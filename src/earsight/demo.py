@@ -1,5 +1,6 @@
 """The whole way once: render a corpus, scan it, learn from it, evaluate, report."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,9 +75,9 @@ def demo(
     tell = (lambda _: None) if quiet else say
     corpus, run = folder / "corpus.parquet", folder / "run"
     short_settings = SHORT_SETTINGS if short else ()
+    place = json.dumps(str(corpus.resolve()))
     config = api.configure(
-        "demo",
-        settings=[f"seed={seed}", f"data.corpus={corpus.resolve()}", *short_settings, *settings],
+        "demo", settings=[f"seed={seed}", f"data.corpus={place}", *short_settings, *settings]
     )
     train, held_out = SHORT_CLIPS if short else (TRAIN_CLIPS, HELD_OUT_CLIPS)
     with timed(seconds, "render"):
