@@ -54,6 +54,17 @@ def test_the_configuration_is_resolved(finished, corpus):
     assert tree["method"]["temperature"] == 0.07
 
 
+def test_a_corpus_that_a_setting_names_is_found_from_everywhere(
+    corpus, small, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(corpus.parent)
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus.name}"])
+    api.pretrain(config, tmp_path / "run", quiet=True)
+    monkeypatch.chdir(tmp_path)
+    tree = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert tree["data"]["corpus"] == str(corpus.resolve())
+
+
 def test_a_run_repeats_itself(finished, corpus, small, tmp_path):
     config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
     api.pretrain(config, tmp_path / "again", quiet=True)

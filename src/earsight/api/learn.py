@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -170,6 +170,9 @@ def pretrain(
         StoppedError: SIGINT or SIGTERM came, to whichever process; the state is saved.
         RankError: another process failed, ended or hangs.
     """
+    if config.data.corpus:
+        # Whoever reads the run's settings may stand in another folder.
+        config = replace(config, data=replace(config.data, corpus=resolved(config.data.corpus)))
     return train(
         config, run, resume=resume, quiet=quiet, online=online, watch=watch, tensors=tensors
     )
