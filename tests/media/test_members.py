@@ -172,6 +172,53 @@ def test_a_member_elsewhere(archive):
         open_member(member(place.replace("00000", "00001"), content, 700))
 
 
+@pytest.fixture
+def server(archive, monkeypatch):
+    """A server whose answer, bytes or an error, the test sets."""
+    _, film = archive
+    answers = {}
+
+    class System:
+        def cat_file(self, path, start, end):
+            if isinstance(answers["next"], Exception):
+                raise answers["next"]
+            return answers["next"]
+
+    monkeypatch.setattr(members, "remote", lambda _: (System(), "00000.tar"))
+    content = film.read_bytes()
+    return answers, content, member(f"http://host/{uuid.uuid4()}/0.tar", content, 700)
+
+
+def test_errors_of_a_server_are_told_and_pass(server):
+    answers, _, one = server
+
+    class ClientResponseError(Exception):
+        pass
+
+    answers["next"] = ClientResponseError("503, message='Service Unavailable'\nmore")
+    with pytest.raises(
+        MediaError, match=r"^cannot be read from its archive: 503, .*le'$"
+    ) as caught:
+        open_member(one)
+    assert caught.value.passing
+
+
+def test_a_server_that_sends_the_whole_archive_is_refused(server):
+    answers, content, one = server
+    answers["next"] = content + b"more"
+    with pytest.raises(MediaError, match="sends more than the part that was asked for"):
+        open_member(one)
+
+
+def test_what_a_server_sends_is_checked_each_time(server):
+    answers, content, one = server
+    answers["next"] = content
+    assert open_member(one).read() == content
+    answers["next"] = b"?" + content[1:]
+    with pytest.raises(MediaError, match="checksum"):
+        open_member(one)
+
+
 def test_without_fsspec_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "fsspec"]:
         monkeypatch.delitem(sys.modules, name)

@@ -20,7 +20,7 @@ from earsight.corpus.discover import absolute_path
 from earsight.corpus.part import Part
 from earsight.corpus.replacing import replacing
 from earsight.corpus.status import UNREADABLE, Content, content_of
-from earsight.media.members import Member, address, is_remote, remote
+from earsight.media.members import Member, address, is_remote, remote, told
 from earsight.media.types import Coding, Limits
 
 SCHEMA = 1
@@ -304,8 +304,15 @@ def _table(path: str) -> pa.Table:
     if not is_remote(path):
         return pq.ParquetFile(path).read()
     system, inside = remote(path)
-    with system.open(inside, "rb") as file:
-        return pq.ParquetFile(file).read()
+    try:
+        with system.open(inside, "rb") as file:
+            return pq.ParquetFile(file).read()
+    except ValueError:
+        raise
+    except Exception as error:
+        # A server that is down looks to fsspec like a file that is not there; the cause tells.
+        why = told(error.__cause__ or error)
+        raise ValueError(f"{path}: cannot be reached, or holds no corpus ({why})") from error
 
 
 def _roots(path: str, roots: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from earsight.media.nearby import nearby
+from earsight.media.nearby import NearbyError, nearby
 from earsight.media.types import MediaError
 
 _MEMBER = re.compile(r"(.*\.tar)/([^/]+)#(\d+)\+(\d+)\+([0-9a-f]{8})", re.DOTALL)
@@ -110,18 +110,28 @@ def remote(path: str) -> tuple[Any, str]:
     return system, str(inside)
 
 
+def told(error: BaseException) -> str:
+    """The first line of what an error says, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def open_member(member: Member) -> BinaryIO:
-    """The bytes of a member, checked the first time that a process reads them.
+    """The bytes of a member, checked the first time that a process reads them from this machine.
 
     Raises:
-        MediaError: the archive is gone, cut short, or does not hold what was written into it.
+        MediaError: the archive is gone, cut short, cannot be reached, or does not hold what was
+            written into it.
         NearbyError: the archive lies elsewhere, and its copy has no room here.
     """
     content = _read(member)
+    if len(content) > member.length:
+        raise MediaError("cannot be read: its server sends more than the part that was asked for")
     if len(content) < member.length:
         raise MediaError("is cut short: its archive ends before it does; copy the archive again")
+    # From elsewhere, the bytes come anew each time, and may be broken on any of the ways.
+    fleeting = is_remote(member.archive)
     mark = hash((member.archive, member.offset, member.length, member.checksum))
-    if mark not in _sound:
+    if fleeting or mark not in _sound:
         if zlib.crc32(content) != member.checksum:
             raise MediaError(
                 "is damaged: its bytes do not have the checksum they were written with"
@@ -148,6 +158,12 @@ def _read(member: Member) -> bytes:
     except OSError as error:
         why = (error.strerror or str(error) or "unknown error").lower()
         raise MediaError(f"cannot be read from its archive: {why}", passing=True) from error
+    except (ValueError, NearbyError):
+        raise
+    except Exception as error:
+        # Clients of servers have errors of their own, such as aiohttp's.
+        why = f"cannot be read from its archive: {told(error)}"
+        raise MediaError(why, passing=True) from error
 
 
 def _here(member: Member, archive: str) -> bytes:

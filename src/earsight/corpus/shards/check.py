@@ -6,7 +6,7 @@ from pathlib import Path
 from earsight.config import AudioConfig, ConfigError, VideoConfig
 from earsight.corpus.manifest import Corpus
 from earsight.corpus.shards.plan import SHARDS
-from earsight.media.members import address, is_remote, remote
+from earsight.media.members import address, is_remote, remote, told
 from earsight.media.transcode import FASTER
 
 
@@ -96,3 +96,5 @@ def _names(folder: str) -> set[str]:
         return {str(path).rsplit("/", 1)[-1] for path in system.ls(inside, detail=False)}
     except FileNotFoundError:
         return set()
+    except Exception as error:
+        raise ValueError(f"{folder}: its shards cannot be listed ({told(error)})") from error
