@@ -135,7 +135,7 @@ def test_a_second_run_reads_no_file(corpus, small, media, tmp_path):
     config = config_of(manifest, small, "data.cache=disk")
     first = batches(config, open_data(config))
     for file in moved.glob("**/*.mp4"):
-        file.write_bytes(b"")
+        file.write_bytes(bytes(file.stat().st_size))
     again = batches(config, open_data(config))
     assert (tmp_path / "corpus.parquet.cache").is_dir()
     for one, other in zip(first, again, strict=True):
@@ -246,6 +246,21 @@ def test_a_cache_cut_short_leaves_nothing(from_files, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         cache_on_disk(order_of(config, data, progress=stop), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["clips.bin", "index.npz", "about.json"])
+def test_a_damaged_cache_is_made_anew(from_files, tmp_path, name):
+    config, data, _ = from_files
+    order = order_of(config, data, instances=data.train.take(np.arange(2)))
+    first = cache_on_disk(order, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / name).write_bytes(whole[name][: len(whole[name]) // 2])
+    again = cache_on_disk(order, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "clips.bin").read_bytes() == whole["clips.bin"]
+    for key in map(int, first.index.key):
+        assert np.array_equal(again.kept(key).pixels[0], first.kept(key).pixels[0])
 
 
 def test_a_cache_that_does_not_fit_is_refused(from_files, tmp_path):

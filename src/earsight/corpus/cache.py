@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from earsight.config import AudioConfig, VideoConfig
 from earsight.corpus.batch import View
-from earsight.corpus.cache_index import SCHEMA, Index, read_index, write_index
+from earsight.corpus.cache_index import CLIPS, SCHEMA, Index, read_index, write_index
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
 from earsight.corpus.parallel import Lost, each
+from earsight.corpus.replacing import sync
 from earsight.corpus.requests import audio_span, video_span
 from earsight.corpus.sources import stack
 from earsight.corpus.store import Bytes, FileStore, SharedStore, Store
@@ -192,16 +193,20 @@ def cache_on_disk(order: Order, folder: Path) -> ClipCache:
 
     It lies in a folder named by a hash of the instances, their files' sizes and times of change,
     what is kept of them and what a file may cost; one that is cut short is never taken for a whole
-    one.
+    one, but made anew.
 
     Raises:
         ValueError: it would not fit, or cannot be written.
     """
     spans = spans_of(order.instances, order.video, order.audio)
     target = folder / fingerprint(order.instances, spans, order.limits)
-    if not target.exists():
-        _write(order, target)
-    return ClipCache(read_index(target), FileStore(target / "clips.bin"))
+    clips = FileStore(target / CLIPS)
+    if index := read_index(target):
+        return ClipCache(index, clips)
+    _write(order, target)
+    index = read_index(target)
+    assert index is not None, f"{target} was written and is not whole"
+    return ClipCache(index, clips)
 
 
 def _write(order: Order, target: Path) -> None:
@@ -216,7 +221,8 @@ def _write(order: Order, target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as place:
             part = Path(place) / "cache"
             part.mkdir()
-            store = FileStore(part / "clips.bin")
+            (part / CLIPS).touch()  # where nothing can be kept, nothing is written
+            store = FileStore(part / CLIPS)
             try:
                 index = _fill(store, order)
             finally:
@@ -232,11 +238,18 @@ def _write(order: Order, target: Path) -> None:
 
 def _publish(part: Path, target: Path) -> None:
     """Put a whole cache into place; where another process was faster, its folder is as good."""
+    for file in part.iterdir():
+        sync(file)
+    sync(part)
+    if target.exists() and read_index(target) is None:
+        # By another name first: who comes meanwhile finds none, or a whole one.
+        target.rename(part.with_name("damaged"))
     try:
         part.rename(target)
     except OSError:
         if not target.exists():
             raise
+    sync(target.parent)
 
 
 def fingerprint(instances: Instances, spans: Sequence[Span], limits: Limits) -> str:

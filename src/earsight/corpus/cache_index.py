@@ -1,6 +1,7 @@
 """Where the parts of cached clips lie."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from earsight.media.picture import Orientation
 
 SCHEMA = 2
 """Version of a cache on disk."""
+
+CLIPS = "clips.bin"
+"""The file of pictures and sound."""
+
+_READING = (OSError, AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile)
+"""What reading a damaged index raises."""
 
 Ints = NDArray[np.int64]
 
@@ -57,24 +64,35 @@ class Index:
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Write an index into a folder."""
+    """Write an index into a folder that holds the clips."""
     arrays = {name: x for name, x in vars(index).items() if isinstance(x, np.ndarray)}
     np.savez(folder / "index.npz", allow_pickle=False, **arrays)
     about = {
         "schema": SCHEMA,
         "rate": index.rate,
+        "size": (folder / CLIPS).stat().st_size,
         "kinds": [asdict(kind) for kind in index.kinds],
         "reasons": {key_text(key): reason for key, reason in index.reasons.items()},
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def read_index(folder: Path) -> Index:
-    """Read what :func:`write_index` wrote."""
+def read_index(folder: Path) -> Index | None:
+    """Read what :func:`write_index` wrote; None where it, or the file of clips, is not whole."""
+    try:
+        return _read(folder)
+    except _READING:
+        return None
+
+
+def _read(folder: Path) -> Index | None:
     about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    if (folder / CLIPS).stat().st_size != about["size"]:
+        return None
     kinds = [FrameKind(**(kind | {"turn": Orientation(**kind["turn"])})) for kind in about["kinds"]]
     reasons: Mapping[str, str] = about["reasons"]
-    with np.load(folder / "index.npz") as arrays:
+    # Opened here: given a path, numpy leaves a file that it cannot read open.
+    with (folder / "index.npz").open("rb") as file, np.load(file) as arrays:
         return Index(
             **{name: arrays[name] for name in arrays},
             kinds=tuple(kinds),

@@ -68,9 +68,23 @@ def test_what_was_put_in_lies_where_the_index_says(tmp_path_factory, clips):
         assert open_member(member).read() == what
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"size": 3}', "nothing"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"size": 3}',
+        b"nothing",
+        b"\xff\xfe\x00",
+        b'{"schema": 1, "size": 4, "placed": [], "failed": {}}',
+        b'{"schema": 1, "size": 4, "placed": {"no key": {}}, "failed": {}}',
+        b'{"schema": 1, "size": 4, "placed": {}, "failed": []}',
+    ],
+)
 def test_an_index_that_is_no_index_means_no_shard(tmp_path, content):
-    (tmp_path / "00000.json").write_text(content)
+    (tmp_path / "00000.tar").write_bytes(b"tar!")
+    (tmp_path / "00000.json").write_bytes(content)
     assert read_contents(tmp_path, 0) is None
 
 

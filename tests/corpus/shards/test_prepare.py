@@ -298,6 +298,14 @@ def test_a_folder_of_another_corpus_is_refused(shards, manifest, tmp_path):
         prepare(other, folder, coding=QUICK, shard_seconds=SECONDS)
 
 
+@pytest.mark.parametrize("content", [b'{"sch', b"[]", b'{"coding": 3}', b"\xff\xfe"])
+def test_a_damaged_file_of_what_shards_are_of_is_named(shards, manifest, tmp_path, content):
+    folder = shutil.copytree(shards.folder, tmp_path / "s")
+    (folder / "shards.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"s/shards\.json: is damaged; copy it from .* new folder"):
+        prepare(manifest, folder, coding=QUICK, shard_seconds=SECONDS, workers=0)
+
+
 def test_a_folder_of_something_else_is_refused(manifest, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(ValueError, match="something else"):

@@ -33,13 +33,31 @@ def begin(output: Path, plan: Plan, coding: Coding, shard_seconds: float) -> Non
         not output.is_dir() or any(not one.name.startswith(".") for one in output.iterdir())
     )
     if file.is_file():
-        _compare(output, json.loads(file.read_text(encoding="utf-8")), about)
+        _compare(output, read_about(output), about)
         return
     if there:
         raise ValueError(f"{output}: holds something else already; give a new folder")
     output.mkdir(parents=True, exist_ok=True)
     with replacing(file) as opened:
         opened.write(json.dumps(about, indent=1).encode() + b"\n")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a folder of shards was begun with.
+
+    Raises:
+        ValueError: its file is damaged.
+    """
+    file = folder / SHARDS
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        about = None
+    if isinstance(about, dict) and isinstance(about.get("coding"), dict):
+        return about
+    raise ValueError(
+        f"{file}: is damaged; copy it from where the shards were made, or prepare into a new folder"
+    )
 
 
 def _compare(output: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

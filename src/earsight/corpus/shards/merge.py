@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 from earsight.corpus.keys import key_text
 from earsight.corpus.manifest import read
 from earsight.corpus.marks import Marked, all_marks, bring
-from earsight.corpus.shards.folder import begin
+from earsight.corpus.shards.folder import begin, read_about
 from earsight.corpus.shards.plan import SHARDS, make_plan
 from earsight.corpus.shards.prepare import finish, report_of
 from earsight.corpus.shards.report import PrepareReport
@@ -67,7 +66,7 @@ def _about(places: Sequence[Path]) -> dict[str, Any]:
         file = place / SHARDS
         if not file.is_file():
             raise ValueError(f"{place}: is no folder of shards (it has no {SHARDS})")
-        found.append(json.loads(file.read_text(encoding="utf-8")))
+        found.append(read_about(place))
         differ = [name for name, value in found[0].items() if found[-1].get(name) != value]
         if differ:
             # The name is of the corpus and of all else.

@@ -76,7 +76,8 @@ def read_contents(folder: Path, number: int) -> Contents | None:
             passing=frozenset(int(key, 16) for key in tree.get("passing", ())),
         )
         whole = tree["schema"] == SCHEMA and archive.stat().st_size == contents.size
-    except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+        # Whatever is not the text that was written: what it tells of is made again.
         return None
     return contents if whole else None
 
