@@ -1,6 +1,7 @@
 """A tiny run leaves exactly the files it should, and its evaluation reads them alone."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -130,6 +131,34 @@ def test_an_evaluation_changes_nothing_that_was_learned(finished):
 def test_labels_that_are_not_there_are_named(finished):
     with pytest.raises(ValueError, match=r"no column 'colour'.*material"):
         api.evaluate(finished, "knn", settings=["evaluation.labels=[colour]"])
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "run"])
+def test_what_a_run_refuses_is_said_before_anything_is_decoded(
+    corpus, small, finished, tmp_path, monkeypatch, dry
+):
+    def opened(*_, **__):
+        raise AssertionError("the corpus was opened")
+
+    monkeypatch.setattr("earsight.api.learn.open_data", opened)
+    monkeypatch.setattr("earsight.training.run.open_data", opened)
+    work = api.dry_run if dry else api.pretrain
+    settings = [*small, f"data.corpus={corpus}"]
+    with pytest.raises(ValueError, match="exists already"):
+        work(api.configure("tiny", settings=settings), finished)
+    with pytest.raises(ValueError, match=r"encoders\.safetensors"):
+        work(api.configure("tiny", settings=[*settings, "start=../nothing"]), tmp_path / "run")
+    usable = api.configure("tiny", settings=[*settings, f"start={finished}"])
+    with pytest.raises(AssertionError, match="was opened"):
+        work(usable, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_names_extras_that_are_missing(corpus, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "log.wandb=true"])
+    with pytest.raises(ValueError, match="wandb"):
+        api.dry_run(config)
 
 
 def test_a_dry_run_estimates_and_leaves_nothing(corpus, small, tmp_path):

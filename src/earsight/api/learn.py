@@ -16,11 +16,12 @@ from earsight.evaluation.online import online
 from earsight.training.devices import prepare_machine, worker_count
 from earsight.training.estimate import Estimate, estimate
 from earsight.training.importing import import_avid as import_checkpoint
+from earsight.training.logging import require_extras
 from earsight.training.origin import Origin
 from earsight.training.place import place, said_once
 from earsight.training.plan import Plan, with_size
 from earsight.training.profile import Profile, check_trace, profile_steps
-from earsight.training.run import train, training_clips
+from earsight.training.run import check_place, train, training_clips
 from earsight.training.run_folder import read_config
 from earsight.training.setup import build_parts, fit_inputs, open_data
 from earsight.training.step import Parts
@@ -83,12 +84,20 @@ def import_avid(
     return import_checkpoint(file, run, audio_stats=audio_stats, settings=settings)
 
 
-def dry_run(config: RunConfig) -> Estimate:
+def dry_run(config: RunConfig, run: Path | None = None, *, resume: bool = False) -> Estimate:
     """Build a run, try one made-up and one real micro-batch, and say what it would take.
 
+    Args:
+        config: the run's settings.
+        run: the folder that is meant; None to look at none, nor at what would be started from.
+        resume: the run that it holds is to be gone on with.
+
     Raises:
-        ValueError: settings or corpus cannot be used, or there are several processes.
+        ValueError: settings, corpus or folder cannot be used, or there are several processes.
     """
+    require_extras(config.log)
+    if run is not None:
+        check_place(config, run, resume)
     trial = _trial(config, "a dry run")
     workers = worker_count(trial.config)
     return estimate(trial.config, trial.parts, trial.clips, trial.plan, trial.device, workers)

@@ -72,7 +72,7 @@ class Pretrain:
             resume=self.resume,
         )
         if self.dry_run:
-            estimate = api.dry_run(config)
+            estimate = api.dry_run(config, self.output, resume=self.resume)
             emit(self.json, estimate.as_dict(), str(estimate))
             return 0
         if self.profile is not None:

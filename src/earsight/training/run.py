@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from earsight.training.resume import (
     check_settings,
     last_checkpoint,
 )
-from earsight.training.run_folder import create_run, discard_run, read_config, save_encoders
+from earsight.training.run_folder import (
+    check_new,
+    create_run,
+    discard_run,
+    read_config,
+    save_encoders,
+)
 from earsight.training.setup import (
     Data,
     blank_inputs,
@@ -119,6 +126,8 @@ def train(
         if config.train.compile != "none":
             require_compiler(device)
     with join_ranks(device, config.train.rank_timeout) as ranks:
+        # All the same is read again where it is needed: decoding a cache may take hours.
+        ranks.on_main(lambda: check_place(config, run, resume))
         data = _open_data(config, quiet, ranks) if tensors is None else tensor_data(config, tensors)
         config = with_classes(config, data.train)
         plan = Plan.of(config, len(data.train), ranks.size)
@@ -204,6 +213,25 @@ def _begun(config: RunConfig, run: Path) -> bool:
     _refuse_imported(run)
     check_settings(read_config(run), config)
     return True
+
+
+def check_place(config: RunConfig, run: Path, resume: bool | None) -> None:
+    """Refuse a folder, or what is started from, before anything is decoded; see :func:`train`.
+
+    Raises:
+        ValueError: the folder holds something already, or the start is no run that can be used.
+    """
+    if resume:
+        _refuse_imported(run)
+        read_config(run)
+        return
+    if resume is None and (run / "config.yaml").is_file():
+        return
+    check_new(run)
+    if config.start:
+        # Seen from a folder that is not there yet.
+        start = str((run / config.start).resolve())
+        read_start(replace(config, start=start), run)
 
 
 def _refuse_imported(run: Path) -> None:
