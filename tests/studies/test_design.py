@@ -91,6 +91,26 @@ def test_every_fault_is_named_at_once():
         assert fault in text, fault
 
 
+TUNED = {"task": "finetune", "options": {"modality": "video", "label": "shape"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"settings": ["evaluation.clisp=1"]}, "evaluation.clisp: no such setting"),
+        ({"settings": ["train.batch=1"]}, "train.batch=1: decides what was learned"),
+        (TUNED | {"settings": ["train.bath=1"]}, "train.bath: no such setting"),
+        ({"task": "finetune"}, "options: finetune needs label and modality"),
+        (TUNED | {"settings": ["data.share=1"]}, "data.share=1: is decided by modality"),
+    ],
+)
+def test_an_evaluation_is_checked_before_anything_is_trained(tmp_path, change, fault):
+    stages = SOUND["stages"] | {"probe": SOUND["stages"]["probe"] | change}
+    design = parse_design(SOUND | {"stages": stages})
+    with pytest.raises(ConfigError, match=f"^stages.probe: {fault}"):
+        plan_study(design, tmp_path / "corpus.parquet", "digest", seeds=1)
+
+
 SOME = SOUND | {
     "arms": {"one": {}, "other": {}, "third": {"more": ["train.epochs=1"]}},
     "stages": SOUND["stages"]

@@ -80,23 +80,45 @@ def finetune_config(
         ConfigError: names every setting that cannot be used.
         ValueError: the corpus has too few instances with that label.
     """
+    tree = with_corpus(finetune_tree(before, modality, label, share, scratch, preset), corpus)
+    config = check_finetune(tree, settings)
     over: Tree = {} if preset is None else preset.settings
-    tree = merge(merge(as_tree(before), SCHEDULE), over)
-    blocks = [] if preset is None else list(preset.blocks)
-    tree["method"] = {"name": "supervised", "label": label, "modality": modality, "blocks": blocks}
-    tree |= {"start": "" if scratch else _START, "start_epoch": 0}
-    tree = with_corpus(merge(tree, {"data": {"share": share}}), corpus)
-    reserved = [s for s in settings if s.startswith(("method", "start", "data.share"))]
-    if reserved:
-        raise ConfigError(
-            [f"{s}: is decided by modality, label, share and scratch; give those" for s in reserved]
-        )
-    config = parse(override(tree, settings))
     data = open_data(config, once=True)
     batch = min(_BATCH, len(data.train))
     sizes = {"batch": batch, "epoch_samples": max(len(data.train), _BATCHES * batch)}
     sized = parse(override(merge(merge(tree, {"train": sizes}), over), settings))
     return with_classes(sized, data.train)
+
+
+def finetune_tree(
+    before: RunConfig,
+    modality: str,
+    label: str,
+    share: float = 1.0,
+    scratch: bool = False,
+    preset: EvaluationPreset | None = None,
+) -> Tree:
+    """The settings of a fine-tuning before any change."""
+    over: Tree = {} if preset is None else preset.settings
+    tree = merge(merge(as_tree(before), SCHEDULE), over)
+    blocks = [] if preset is None else list(preset.blocks)
+    tree["method"] = {"name": "supervised", "label": label, "modality": modality, "blocks": blocks}
+    tree |= {"start": "" if scratch else _START, "start_epoch": 0}
+    return merge(tree, {"data": {"share": share}})
+
+
+def check_finetune(tree: Tree, settings: Sequence[str]) -> RunConfig:
+    """The settings of a fine-tuning with their changes, before its corpus is known.
+
+    Raises:
+        ConfigError: names every setting that cannot be used.
+    """
+    reserved = [s for s in settings if s.startswith(("method", "start", "data.share"))]
+    if reserved:
+        raise ConfigError(
+            [f"{s}: is decided by modality, label, share and scratch; give those" for s in reserved]
+        )
+    return parse(override(tree, settings))
 
 
 def finetune_folder(

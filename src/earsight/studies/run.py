@@ -11,6 +11,8 @@ import yaml
 
 from earsight import presets
 from earsight.config import ConfigError, RunConfig, import_plugins, override, parse
+from earsight.evaluation.finetune import check_finetune, finetune_tree
+from earsight.evaluation.load import evaluation_config
 from earsight.evaluation.rows import Row
 from earsight.studies.design import LABEL, Design, Stage
 from earsight.studies.progress import Progress, Show
@@ -107,6 +109,7 @@ def plan_study(
                     stage = about_label(varied(stage, changes.get(name, ())), design.labels)
                     stage = by_labels(stage, design.labels)
                     config = after.config
+                    _check_evaluation(name, stage, config)
                 else:
                     shared = (*design.settings, *stage.settings, *changes.get(name, ()), *settings)
                     measured = [text for text in shared if _is_measured(text)]
@@ -115,6 +118,23 @@ def plan_study(
                     config = parse(override(presets.load(design.preset), [*shared, *own]))
                 jobs[arm, seed, name] = make_job(name, stage, config, corpus, after, measured)
     return Plan(design=design, seeds=chosen, jobs=jobs)
+
+
+def _check_evaluation(name: str, stage: Stage, config: RunConfig) -> None:
+    """Refuse what an evaluation would refuse, before anything is trained for it.
+
+    Raises:
+        ConfigError: names the stage and every such setting.
+    """
+    try:
+        if stage.task == "finetune":
+            if lacking := sorted({"modality", "label"} - stage.options.keys()):
+                raise ConfigError([f"options: finetune needs {' and '.join(lacking)}"])
+            check_finetune(finetune_tree(config, **stage.options), stage.settings)
+        else:
+            evaluation_config(config, None, stage.settings)
+    except ConfigError as error:
+        raise ConfigError([f"stages.{name}: {fault}" for fault in error.faults]) from error
 
 
 def _is_measured(setting: str) -> bool:
