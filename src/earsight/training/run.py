@@ -146,9 +146,9 @@ def train(
             log: Log = NoLog()
             if ranks.is_main:
                 log = RunLog(run, config.log, steps=plan.steps, quiet=quiet, watch=watch)
-            stack.enter_context(closing(log))
             try:
-                return _train(config, run, data, plan, device, log, ranks, state, online)
+                with closing(log):
+                    return _train(config, run, data, plan, device, log, ranks, state, online)
             except ValueError:
                 # The same command, mended, must find the folder free.
                 if ranks.is_main and not resume:
