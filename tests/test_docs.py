@@ -1,5 +1,6 @@
 """Commands and code in the README and the docs work as written."""
 
+import hashlib
 import importlib
 import os
 import re
@@ -40,6 +41,18 @@ def blocks(page, language):
     pattern = rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```'
     found = re.finditer(pattern, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [(match[1], match[2]) for match in found]
+
+
+def commands_in(page):
+    """What a page's reader types, line by line."""
+    lines = [line for _, text in blocks(page, "bash") for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+WITH_CODE = [page for page in PAGES if blocks(page, "bash") or blocks(page, "python")]
+_COUNTS = Counter(line for page in PAGES for line in set(commands_in(page)))
+SHARED = {line for line, count in _COUNTS.items() if count > 1}
+"""Commands that stand on several pages."""
 
 
 def shortened(words):
@@ -84,13 +97,68 @@ def write_published(folder):
     np.savez(folder / "norm-stats.npz", mean=np.full(257, -30.0), std=np.full(257, 10.0))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_of_a_page(page, place, characters, tmp_path):
-    here = tmp_path / "here"
-    shutil.copytree(place, here)
-    (here / "home").mkdir()
-    (here / "home" / "videos").symlink_to(here / "videos")
-    environment = {**os.environ, "HOME": str(here / "home")}
+class Reader:
+    """Gives commands in one folder; what was done before from the same start is copied.
+
+    A page's start is what its folder holds; all that follows from it are the commands themselves.
+    """
+
+    def __init__(self, place, folder):
+        self.place, self.here, self.kept = place, folder / "here", folder / "kept"
+        self.environment = {
+            **os.environ,
+            "HOME": str(self.here / "home"),
+            # Else each home would have to look for all fonts.
+            "MPLCONFIGDIR": str(folder / "fonts"),
+        }
+        self.known = {}
+
+    def begin(self):
+        """The folder as a page's reader has it, in the same place for all pages."""
+        shutil.rmtree(self.here, ignore_errors=True)
+        shutil.copytree(self.place, self.here)
+        (self.here / "home").mkdir()
+        (self.here / "home" / "videos").symlink_to(self.here / "videos")
+        return self.here
+
+    def start(self):
+        """What the folder holds, by which a page's start is known."""
+        files = sorted(path for path in self.here.rglob("*") if path.is_file())
+        return tuple((path, hashlib.sha256(path.read_bytes()).digest()) for path in files)
+
+    def give(self, before, command, line):
+        """Do a command after others, or copy what it left; what the next one comes after."""
+        after = (*before, tuple(command))
+        if after in self.known:
+            shutil.rmtree(self.here)
+            shutil.copytree(self.known[after], self.here, symlinks=True)
+            return after
+        done = self.run(command)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        if line in SHARED:
+            self.known[after] = self.kept / str(len(self.known))
+            shutil.copytree(self.here, self.known[after], symlinks=True)
+        return after
+
+    def run(self, command):
+        return subprocess.run(
+            command,
+            cwd=self.here,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def reader(place, tmp_path_factory):
+    return Reader(place, tmp_path_factory.mktemp("pages"))
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_commands_of_a_page(page, reader, characters):
+    here = reader.begin()
     needs_run = page.name == "run-folder.md"
     needs_corpus = page.name == "add-a-method.md" or needs_run
     if page.name == "omniglot.md":
@@ -108,14 +176,11 @@ def test_commands_of_a_page(page, place, characters, tmp_path):
     for title, text in [*blocks(page, "python"), *blocks(page, "yaml")]:
         if title:
             (here / title).write_text(text)
-    lines = prelude + [line for _, text in blocks(page, "bash") for line in text.splitlines()]
-    for line in filter(None, lines):
+    given = reader.start()
+    for line in [*prelude, *commands_in(page)]:
         command = shortened(shlex.split(line.replace("~", str(here / "home"))))
         if command:
-            done = subprocess.run(
-                command, cwd=here, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            given = reader.give(given, command, line)
     for title, text in blocks(page, "python"):
         if not title:
             settings = ", ".join(map(repr, SHORT))
@@ -124,14 +189,7 @@ def test_commands_of_a_page(page, place, characters, tmp_path):
                 f"    {code}\n" for code in shorter.splitlines()
             )
             (here / "script.py").write_text(script)
-            done = subprocess.run(
-                [sys.executable, "script.py"],
-                cwd=here,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = reader.run([sys.executable, "script.py"])
             assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
