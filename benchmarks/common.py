@@ -27,7 +27,7 @@ SCHEMA = 1
 DATA = Path(__file__).parents[1] / "../shared/data"
 
 
-FEW = 12
+FEW = 24
 """Every so manieth clip of av-digits is enough to see a benchmark work."""
 
 
