@@ -91,6 +91,42 @@ def test_presets(capsys):
     )
 
 
+def test_settings_on_both_sides_of_an_option_are_told_to_stand_together(capsys):
+    given = ["pretrain", "-o", "x", "--preset", "tiny", "train.batch=8", "--dry-run", "threads=1"]
+    with pytest.raises(SystemExit) as left:
+        cli.parse(given)
+    assert left.value.code == 2
+    assert "settings (section.name=value) stand together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "says"),
+    [
+        ("evaluate", "--no-baseline", "Leave the random initialisation out."),
+        ("report", "--no-media", "Leave clips to be played out"),
+    ],
+)
+def test_help_says_what_a_flag_does(command, flag, says, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert text.partition(flag)[2].strip().startswith(says)
+
+
+@pytest.mark.parametrize(("full", "code"), [(False, 141), (True, 1)], ids=["broken pipe", "full"])
+def test_output_that_cannot_be_written(full, code):
+    reading, writing = os.pipe()
+    os.close(reading)
+    if full:
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, "-m", "earsight", "presets", "show", "tiny"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == code
+    assert ("No space left" in done.stderr) if full else (done.stderr == "")
+
+
 def test_what_machines_read_holds_no_nan():
     with pytest.raises(ValueError, match="not JSON compliant"):
         emit(True, {"figure": float("nan")}, "")

@@ -1,6 +1,10 @@
 """The command line: each command is one call into the library, imported only when it runs."""
 
+import errno
 import os
+import re
+import select
+import signal
 import sys
 from typing import Annotated
 
@@ -61,14 +65,26 @@ def parse(given: list[str]) -> Command:
         | Annotated[Demo, subcommand("demo")]
     )
     description = "Learn video and audio encoders from unlabelled videos, and put them to use."
-    command: Command = tyro.cli(
-        commands,
-        args=given,
-        prog="earsight",
-        description=description,
-        config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
-    )
+    try:
+        command: Command = tyro.cli(
+            commands,
+            args=given,
+            prog="earsight",
+            description=description,
+            config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+        )
+    except SystemExit as left:
+        if left.code == USAGE and _settings_apart(given):
+            hint = "settings (section.name=value) stand together, at the end of the command"
+            print(f"earsight: {hint}", file=sys.stderr)
+        raise
     return command
+
+
+def _settings_apart(given: list[str]) -> bool:
+    """Whether something stands between two settings."""
+    at = [number for number, text in enumerate(given) if re.match(r"[\w.]+=", text)]
+    return bool(at) and at[-1] - at[0] >= len(at)
 
 
 def guarded(command: Command) -> int:
@@ -80,17 +96,38 @@ def guarded(command: Command) -> int:
 
     try:
         _check_processes(command)
-        return command.run()
+        done = command.run()
+        sys.stdout.flush()
+        return done
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError) as error:
+        unread = isinstance(error, BrokenPipeError) and _nobody_reads()
+        _drop_output()
+        if unread:
+            return 128 + signal.SIGPIPE  # as of any command whose reader has gone
         code = exit_code(error)
         if code is None:
             raise
         if not isinstance(error, SaidElsewhereError):
             print(f"earsight: {error}", file=sys.stderr)
         return code
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _drop_output() -> None:
+    """Drop what cannot be written, or the interpreter complains of it once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_processes(command: Command) -> None:
@@ -115,6 +152,6 @@ def exit_code(error: Exception) -> int | None:
         return exit_code(error.error)
     if isinstance(error, StoppedError):
         return 128 + error.signal
-    if isinstance(error, RunError):
+    if isinstance(error, RunError) or getattr(error, "errno", None) == errno.ENOSPC:
         return FAILED
     return USAGE if isinstance(error, ValueError | OSError) else None

@@ -37,7 +37,7 @@ class Evaluate:
     seeds: int = 1
     """How often, with other draws: figures are means, with deviation and 95 % interval."""
     baseline: bool = True
-    """Measure the random initialisation too."""
+    """Leave the random initialisation out."""
     modality: Literal["video", "audio"] | None = None
     """Evaluate one encoder alone, also on files without the other modality; which one finetune
     trains."""

@@ -22,7 +22,7 @@ class Report:
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """The page (default, of a single run: report.html in its folder); a former one is replaced."""
     media: bool = True
-    """Hold clips to be played; without, names and numbers alone."""
+    """Leave clips to be played out: names and numbers alone."""
     corpus: Path | None = None
     """Another corpus than the runs' to take held-out clips from."""
     labels: tuple[str, ...] = ()

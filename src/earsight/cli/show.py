@@ -9,7 +9,7 @@ from tyro.conf import Positional
 USAGE = 2
 FAILED = 1
 """Exit codes: 0 done, 1 the work failed, 2 the request cannot be carried out as it stands,
-128 + n stopped by signal n with the state saved."""
+128 + n stopped by signal n with the state saved; 141 nobody reads the output any more."""
 
 Settings = Positional[tuple[str, ...]]
 
