@@ -52,6 +52,19 @@ def test_every_fault_is_reported_at_once_with_the_nearest_name():
     assert len(caught.value.faults) == 7
 
 
+def test_a_setting_without_its_section_is_told_which():
+    with pytest.raises(ConfigError) as caught:
+        changed({"epochs": 3, "batch": 8, "negatives": 9, "method": "avid"})
+    assert caught.value.faults == [
+        "method: has settings of its own; give method.name=avid",
+        "epochs: no such setting; did you mean 'train.epochs'?",
+        "batch: no such setting; did you mean 'train.batch'?",
+        "negatives: no such setting; did you mean 'evaluation.negatives'?",
+    ]
+    with pytest.raises(ConfigError, match=r"'method\.negatives' or 'evaluation\.negatives'"):
+        changed({"negatives": 9})
+
+
 def test_missing_choices_are_named():
     with pytest.raises(ConfigError, match=r"method: is missing; one of .*avid"):
         parse({"seed": 1})

@@ -128,6 +128,11 @@ def test_an_evaluation_changes_nothing_that_was_learned(finished):
         api.evaluate(finished, "knn", settings=["method.temperature=0.5"])
 
 
+def test_a_second_run_is_no_setting(finished):
+    with pytest.raises(ValueError, match=r"'runs/b': settings are written section\.name=value"):
+        api.evaluate(finished, "knn", settings=["runs/b"])
+
+
 def test_labels_that_are_not_there_are_named(finished):
     with pytest.raises(ValueError, match=r"no column 'colour'.*material"):
         api.evaluate(finished, "knn", settings=["evaluation.labels=[colour]"])

@@ -33,7 +33,7 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     faults = import_plugins(plugins) if isinstance(plugins, list | tuple) else []
     parts: Tree = {}
     for key, value in tree.items():
-        part = _parse_part(str(key), value, faults)
+        part = _parse_part(str(key), value, tree, faults)
         if part is not None:
             parts[key] = part
     for key, registry in CHOICES.items():
@@ -72,19 +72,38 @@ def _import_plugin(name: str) -> None:
     importlib.import_module(name)
 
 
-def _parse_part(key: str, value: Any, faults: list[str]) -> Any:
+def _parse_part(key: str, value: Any, tree: Tree, faults: list[str]) -> Any:
     fields = {f.name: f for f in dataclasses.fields(RunConfig)}
     if key not in fields:
-        faults.append(_unknown(key, fields))
+        meant = " or ".join(map(repr, _of_that_name(key, tree)))
+        unknown = f"{key}: no such setting; did you mean {meant}?" if meant else None
+        faults.append(unknown or _unknown(key, fields))
         return None
     if key in CHOICES:
         return _parse_choice(key, value, faults)
     return _checked(key, fields[key].type, value, faults)
 
 
+def _of_that_name(name: str, tree: Tree) -> list[str]:
+    """Settings of that name in any section."""
+    kinds: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(RunConfig)}
+    for key, registry in CHOICES.items():
+        chosen = tree[key].get("name") if isinstance(tree.get(key), Mapping) else None
+        kinds[key] = registry.settings_of(chosen) if chosen in registry.names() else None
+    sections = {key: kind for key, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    return [
+        f"{key}.{name}"
+        for key, kind in sections.items()
+        if name in {f.name for f in dataclasses.fields(kind)}
+    ]
+
+
 def _parse_choice(key: str, value: Any, faults: list[str]) -> Any:
     registry = CHOICES[key]
-    name = value.get("name") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping):
+        faults.append(f"{key}: has settings of its own; give {key}.name={value}")
+        return None
+    name = value.get("name")
     if name not in registry.names():
         near = difflib.get_close_matches(str(name), registry.names(), 1, 0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""

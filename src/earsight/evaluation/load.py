@@ -132,7 +132,9 @@ def evaluation_config(
     Raises:
         ConfigError: names every setting that does, or that cannot be used.
     """
-    wrong = [s for s in settings if not s.startswith(("evaluation.", "data.", "threads", "device"))]
+    free = ("evaluation.", "data.", "threads", "device")
+    # What is no setting at all is told so below.
+    wrong = [s for s in settings if "=" in s and not s.startswith(free)]
     if wrong:
         raise ConfigError(
             [
