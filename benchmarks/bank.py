@@ -132,7 +132,7 @@ def main() -> int:
         keep_memory()
         torch.set_num_threads(1)
     sizes = QUICK_SIZES if args.quick else SIZES
-    clips, side = (64 if on_gpu else 4), (112 if args.quick else 224)
+    clips, side = (64 if on_gpu else 4), (64 if args.quick else 224)
     config = api.configure(
         "avid-kinetics",
         settings=["train.precision=bfloat16", f"video.size={side}", f"train.batch={clips}"],
