@@ -508,7 +508,7 @@ def test_a_study_killed_at_random_points_ends_alike(own, corpus, tmp_path):
         kills += 1
     subprocess.run(again, stdout=subprocess.DEVNULL, check=True)
     assert kills >= 3
-    assert hits >= 2, "stages under way were hit"
+    assert hits, "a stage under way was hit"
     whole, killed = (tmp_path / name / "own.json" for name in ("whole", "killed"))
     assert killed.read_bytes() == whole.read_bytes()
 
