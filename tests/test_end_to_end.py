@@ -19,6 +19,7 @@ def files(folder):
 def test_a_run_leaves_exactly_these_files(finished):
     left = [name for name in files(finished) if not name.startswith("evaluation/")]
     assert left == [
+        ".lock",
         "checkpoints/step-000000004.pt",
         "checkpoints/step-000000008.pt",
         "config.yaml",
