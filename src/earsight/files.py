@@ -1,5 +1,6 @@
-"""Files of which a full disk or a power cut leaves the old one or the new one, never a part."""
+"""Files as a whole: replaced so that nothing leaves a part of one, and told by their content."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -30,3 +31,9 @@ def put_in_place(temporary: Path, path: Path) -> None:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of what a file holds, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Published weights as a run: everything an evaluation needs, and where it comes from."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from earsight import presets
 from earsight.config import ConfigError, RunConfig, Tree, as_tree, merge, override, parse
 from earsight.encoders.pair import Pair, build_pair
 from earsight.encoders.released import check_shapes
+from earsight.files import content_digest
 from earsight.training.origin import Origin, write_origin
 from earsight.training.released import Key, Released, read_released
 from earsight.training.run_folder import check_new, create_run, save_encoders
@@ -88,7 +88,7 @@ def import_avid(
     origin = Origin(
         layout="avid",
         file=file.name,
-        sha256=_digest(file),
+        sha256=content_digest(file),
         licence=LICENCE,
         criterion=released.criterion,
         epoch=released.epoch,
@@ -150,11 +150,6 @@ def _inputs(config: RunConfig, audio_stats: Path | None) -> Inputs:
         mean, std = read_statistics(audio_stats, bands)
         std = std + _EPSILON
     return Inputs(config.video, config.audio, mean=mean, std=std, clips=0)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _at(tree: Tree, path: str) -> Any:

@@ -3,7 +3,6 @@
 Unlike resuming, optimiser, schedule and draws begin anew, and settings and corpus may be others.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from earsight.config import RunConfig, parse
 from earsight.encoders.pair import Pair, wanted_heads
+from earsight.files import content_digest
 from earsight.methods.base import Inherited, Method
 from earsight.training.checkpoint import checkpoint_path, load_checkpoint, steps_saved
 from earsight.training.plan import Plan
@@ -97,8 +97,7 @@ def _checkpoint_of(run: Path, epoch: int) -> Path:
 
 def encoders_digest(run: Path) -> str:
     """SHA-256 of the encoders that a run has now."""
-    with (run / "encoders.safetensors").open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return content_digest(run / "encoders.safetensors")
 
 
 def write_started(run: Path, start: Start) -> None:
