@@ -188,6 +188,7 @@ def uninterrupted(corpus, small, tmp_path_factory):
 def test_one_process_writes(uninterrupted):
     files = [p.relative_to(uninterrupted) for p in uninterrupted.rglob("*") if p.is_file()]
     assert sorted(map(str, files)) == [
+        ".lock",
         "checkpoints/step-000000010.pt",
         "checkpoints/step-000000012.pt",
         "config.yaml",
