@@ -58,7 +58,7 @@ class Ours:
             while True:
                 yield batch
 
-        metrics, _, _ = train_step(self.config, self.parts, again(), self.device, span=span)
+        metrics = train_step(self.config, self.parts, again(), self.device, span=span).metrics
         return metrics["loss"], metrics["gradient_norm"]
 
 

@@ -54,10 +54,31 @@ def steps(output, *settings):
     """Every scenario in a group of ranks; what each did is saved, one file per rank."""
     with join_ranks(CPU, 60) as ranks:
         done = {name: scenario(name, settings, ranks) for name in SCENARIOS}
-        ragged = torch.arange(3) + 10 * ranks.rank
-        parts = [{"x": ragged[: 1 + ranks.rank]}, {"x": ragged[: 2 - ranks.rank] + 100}]
-        done["joined"] = ranks.join(parts)["x"]
+        # The second has more to say than there was room for; the third has less.
+        done["joined"] = [joined(ranks, length) for length in (1, 5, 2)]
+        done["averaged"] = averaged(ranks)
         torch.save(done, Path(output) / f"{ranks.rank}.pt")
+
+
+def joined(ranks, length):
+    """Two micro-batches, of which rank 0 has more in the second and rank 1 in the first."""
+    ragged = torch.arange(2 * length) + 10 * ranks.rank
+    first, second = (1, length) if ranks.rank == 0 else (length, 1)
+    parts = [{"x": ragged[:first], "y": ragged[:first, None] > 10}, {"x": ragged[:second] + 100}]
+    parts[1]["y"] = parts[1]["x"][:, None] > 10
+    return ranks.start_join(parts)()
+
+
+def averaged(ranks):
+    """Gradients of parameters that both ranks use, one does, and none."""
+    model = torch.nn.ParameterDict({name: torch.ones(2, 3) for name in ("both", "one", "none")})
+    wrapped = ranks.wrap(model, CPU)
+    loss = (1 + ranks.rank) * wrapped["both"].sum()
+    if ranks.rank == 1:
+        loss = loss + 4 * wrapped["one"].t().sum()
+    loss.backward()
+    ranks.start_average(wrapped)()
+    return {name: p.grad for name, p in model.items()}
 
 
 def scenario(name, settings, ranks=ALONE):
@@ -82,15 +103,15 @@ def scenario(name, settings, ranks=ALONE):
         count = config.train.accumulate
         later = iter([clips[n] for n in range(count, STEPS * count)])
         taken += [train_step(config, parts, later, CPU, ranks) for _ in range(STEPS - 1)]
-    used = [batch for _, _, batches in taken for batch in batches]
+    used = [batch for one in taken for batch in one.batches]
     return {
         "row": [batch.row for batch in used],
         "index": [batch.index for batch in used],
         "start": [batch.start for batch in used],
         "video": [batch.views[0]["video"] for batch in used],
         "audio": [batch.views[0]["audio"] for batch in used],
-        "metrics": [metrics for metrics, _, _ in taken],
-        "finite": [finite for _, finite, _ in taken],
+        "metrics": [one.metrics for one in taken],
+        "finite": [one.finite for one in taken],
         "before": before,
         "model": {n: p.detach() for n, p in parts.model.named_parameters()},
         "method": parts.method.whole_state(),

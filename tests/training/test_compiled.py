@@ -30,7 +30,7 @@ def test_a_step_is_the_same(corpus, small, more, monkeypatch):
         clips = api.training_clips(config, data, Plan.of(config, len(data.train)), parts)
         parts.model.train()
         taken = [train_step(config, parts, iter([clips[n]]), CPU) for n in range(2)]
-        losses.append([float(metrics["loss"]) for metrics, _, _ in taken])
+        losses.append([float(one.metrics["loss"]) for one in taken])
         weights.append(parts.model.state_dict())
     assert losses[0] == losses[1]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -168,8 +168,21 @@ def test_a_loss_that_is_no_number_on_one_rank_stops_the_update_on_all(scenarios)
 
 
 def test_updates_of_any_length_are_joined_by_micro_batch_then_rank(scenarios):
-    joined = [0, 10, 11, 100, 101, 110]
-    assert [done["joined"].tolist() for done in scenarios[1]] == [joined, joined]
+    expected = [
+        [0, 10, 100, 110],
+        [0, 10, 11, 12, 13, 14, 100, 101, 102, 103, 104, 110],
+        [0, 10, 11, 100, 101, 110],
+    ]
+    for done in scenarios[1]:
+        assert [one["x"].tolist() for one in done["joined"]] == expected
+        assert all(torch.equal(one["y"], one["x"][:, None] > 10) for one in done["joined"])
+
+
+def test_gradients_are_means_over_ranks_and_what_none_uses_has_none(scenarios):
+    for done in scenarios[1]:
+        assert done["averaged"]["none"] is None
+        assert torch.equal(done["averaged"]["both"], torch.full((2, 3), 1.5))
+        assert torch.equal(done["averaged"]["one"], torch.full((2, 3), 2.0))
 
 
 @pytest.fixture(scope="module")

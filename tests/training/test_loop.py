@@ -42,12 +42,13 @@ def state_of(parts):
 def test_a_step_changes_weights_and_bank(ready):
     config, parts, clips = ready
     before, bank = state_of(parts)[0], copy.deepcopy(parts.method.state_dict())
-    metrics, finite, used = train_step(config, parts, batches(clips), CPU)
+    taken = train_step(config, parts, batches(clips), CPU)
     after = parts.model.state_dict()
-    assert finite
-    assert {"loss", "gradient_norm"} <= set(metrics)
+    assert taken.finite
+    assert {"loss", "gradient_norm"} <= set(taken.metrics)
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    rows = used[0].row
+    rows = taken.rows
+    assert torch.equal(rows, taken.batches[0].row)
     visited = parts.method.state_dict()["bank.visited"]
     assert visited[rows].all()
     assert int(visited.sum()) == len(rows.unique())
@@ -60,8 +61,8 @@ def test_a_loss_that_is_no_number_changes_no_weight(ready):
     before = state_of(parts)
     poisoned = clips[1]
     view = {**poisoned.views[0], "audio": torch.full_like(poisoned.views[0]["audio"], torch.nan)}
-    _, finite, _ = train_step(config, parts, iter([replace(poisoned, views=(view,))]), CPU)
-    assert not finite
+    taken = train_step(config, parts, iter([replace(poisoned, views=(view,))]), CPU)
+    assert not taken.finite
     parameters = dict(parts.model.named_parameters())
     for name, value in parameters.items():
         assert torch.equal(value, before[0][name]), name
@@ -85,9 +86,10 @@ def test_accumulation_equals_the_whole_batch_without_batch_norm(ready, corpus, s
     split = api.configure("tiny", settings=[*exact, "train.accumulate=2"])
     small_clips = copy.copy(clips)
     small_clips.batch = clips.batch // 2
-    one, _, _ = train_step(config, whole, batches(clips), CPU)
-    two, _, used = train_step(split, halves, batches(small_clips), CPU)
-    assert len(used) == 2
+    one = train_step(config, whole, batches(clips), CPU).metrics
+    taken = train_step(split, halves, batches(small_clips), CPU)
+    two = taken.metrics
+    assert len(taken.batches) == 2
     assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=1e-5)
     assert float(two["gradient_norm"]) == pytest.approx(float(one["gradient_norm"]), rel=1e-4)
     first, second = (dict(p.model.named_parameters()) for p in (whole, halves))
@@ -98,7 +100,7 @@ def test_accumulation_equals_the_whole_batch_without_batch_norm(ready, corpus, s
 def test_clipping_scales_the_gradient(ready):
     config, parts, clips = ready
     limited = parse({**as_tree(config), "optimizer": {"clip_norm": 0.01}})
-    metrics, _, _ = train_step(limited, parts, batches(clips), CPU)
+    metrics = train_step(limited, parts, batches(clips), CPU).metrics
     assert float(metrics["gradient_norm"]) > 0.01
     assert float(gradient_norm(parts.model)) == pytest.approx(0.01, rel=1e-3)
 

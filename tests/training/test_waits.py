@@ -47,11 +47,11 @@ def test_nothing_is_read_back(corpus, small, more, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     # torch's own fused kernel, which `meta` lacks; the next test counts what it reads.
     monkeypatch.setattr(parts.optimizer, "step", lambda: None)
-    metrics, finite, used = train_step(config, parts, iter([clips[0]]), META)
-    Window().add(metrics, finite, used[0].row)
-    assert metrics["loss"].device == META
+    taken = train_step(config, parts, iter([clips[0]]), META)
+    Window().add(taken.metrics, taken.finite, taken.rows)
+    assert taken.metrics["loss"].device == META
     with pytest.raises(RuntimeError):
-        float(metrics["loss"])
+        float(taken.metrics["loss"])
 
 
 class Reads(TorchDispatchMode):

@@ -139,8 +139,8 @@ def _step(
     batches = again()
 
     def step(_: int) -> int:
-        metrics, *_rest = train_step(config, parts, batches, device)
-        float(metrics["loss"])  # waits for the device
+        taken = train_step(config, parts, batches, device)
+        float(taken.metrics["loss"])  # waits for the device
         return len(batch)
 
     return step

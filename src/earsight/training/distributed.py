@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from earsight.errors import RunError, SaidElsewhereError
+from earsight.training.exchange import Joiner, start_average, start_gather
 from earsight.training.place import Place, place
 from earsight.training.store import RankError, SharedStore, agree
 
@@ -72,6 +73,7 @@ class Ranks:
         """
         self.rank, self.size = rank, size
         self._shared, self._host = store, host
+        self._joiner = Joiner(size, host)
         self._turns = 0
 
     @property
@@ -85,8 +87,16 @@ class Ranks:
         return self.rank == 0
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """``model``, or what averages its gradients over the ranks as they are computed."""
+        """``model``, alike on all ranks; on GPUs, what averages gradients as they are computed.
+
+        Processors have none left to compute while gradients travel: :meth:`start_average` lets
+        them decode meanwhile.
+        """
         if self.size == 1:
+            return model
+        if device.type == "cpu":
+            for x in (*model.parameters(), *model.buffers()):
+                distributed.broadcast(x.detach(), 0)
             return model
         # Strides of dimensions of size 1, which mean nothing.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
@@ -108,13 +118,23 @@ class Ranks:
             return nullcontext()
         return wrapped.no_sync()
 
+    def start_average(self, wrapped: nn.Module) -> Callable[[], None]:
+        """Begin to average gradients, where ``wrapped`` has not done so; to be waited for."""
+        if self.size == 1 or isinstance(wrapped, DistributedDataParallel):
+            return lambda: None
+        return start_average(wrapped, self.size)
+
+    def start_gather(self, x: Tensor) -> Callable[[], Tensor]:
+        """Begin :meth:`gather`."""
+        return start_gather(x, self.size, self._host)
+
+    def start_join(self, parts: Sequence[Mapping[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
+        """Begin to join tensors of all micro-batches and ranks (:class:`Joiner`)."""
+        return self._joiner.start(parts)
+
     def gather(self, x: Tensor) -> Tensor:
         """``x`` (in main memory, of one shape everywhere) of all ranks: ``(ranks, *x.shape)``."""
-        if self.size == 1:
-            return x[None]
-        every = [torch.empty_like(x) for _ in range(self.size)]
-        distributed.all_gather(every, x.contiguous(), group=self._host)
-        return torch.stack(every)
+        return self.start_gather(x)()
 
     def gather_objects(self, x: Result) -> list[Result]:
         """``x`` of all ranks, in their order."""
@@ -123,39 +143,6 @@ class Ranks:
         every: list[Any] = [None] * self.size
         distributed.all_gather_object(every, x, group=self._host)
         return every
-
-    def join(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Tensors of all micro-batches and ranks, joined along the first dimension by name.
-
-        Their order is that of a single process: by micro-batch, then by rank, for a rank takes a
-        contiguous part of each. Lengths may differ.
-
-        Args:
-            parts: one mapping per micro-batch, of equal names everywhere.
-        """
-        names = list(parts[0])
-        own = {name: torch.cat([part[name] for part in parts]) for name in names}
-        if self.size == 1 or not names:
-            return own
-        # (ranks, micro-batches, names)
-        lengths = self.gather(torch.tensor([[len(part[name]) for name in names] for part in parts]))
-        longest = lengths.sum(dim=1).amax(dim=0).tolist()
-        padded = [_padded(own[name], count) for name, count in zip(names, longest, strict=True)]
-        received = zip(*self._swap(padded), strict=True)
-        joined = {}
-        for at, (name, every) in enumerate(zip(names, received, strict=True)):
-            sizes = lengths[:, :, at].tolist()
-            pieces = [torch.split(x[: sum(n)], n) for x, n in zip(every, sizes, strict=True)]
-            by_micro_batch = zip(*pieces, strict=True)
-            joined[name] = torch.cat([piece for micro in by_micro_batch for piece in micro])
-        return joined
-
-    def _swap(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """``tensors`` (of the same types and shapes everywhere) of every rank, in one exchange."""
-        own = torch.cat([x.contiguous().view(torch.uint8).flatten() for x in tensors])
-        every = [torch.empty_like(own) for _ in range(self.size)]
-        distributed.all_gather(every, own)
-        return [_unpacked(packed, tensors) for packed in every]
 
     def on_main(self, work: Callable[[], Result]) -> Result:
         """The result of ``work``, done on rank 0 while the others wait, however long it takes.
@@ -323,17 +310,3 @@ def _of_exchange(error: Exception) -> bool:
 
 def _sentence(rank: int, text: str) -> str:
     return f"rank {rank} failed: {text}"
-
-
-def _padded(x: Tensor, count: int) -> Tensor:
-    """``x`` with zeros at its end, ``count`` long."""
-    if len(x) == count:
-        return x
-    return torch.cat([x, x.new_zeros(count - len(x), *x.shape[1:])])
-
-
-def _unpacked(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Bytes taken apart into tensors of the types and shapes of ``like``."""
-    parts = torch.split(packed, [x.nbytes for x in like])
-    # A copy: numbers must begin at multiples of their own size.
-    return [part.clone().view(x.dtype).view(x.shape) for part, x in zip(parts, like, strict=True)]

@@ -116,10 +116,10 @@ def _step(
 
     parts.model.train()
     began = time.monotonic()
-    metrics, finite, _ = train_step(config, parts, again(), device, span=span)
-    loss = float(metrics["loss"])
+    taken = train_step(config, parts, again(), device, span=span)
+    loss = float(taken.metrics["loss"])
     seconds = time.monotonic() - began
-    if not bool(finite):
+    if not bool(taken.finite):
         raise ValueError(
             "the first loss is not finite; lower optimizer.lr, or set train.precision=float32"
         )

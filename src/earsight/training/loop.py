@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from earsight.config import RunConfig, as_tree
 from earsight.corpus.batch import Batch, Failure
@@ -28,7 +27,7 @@ from earsight.training.logging import Log, has_metrics
 from earsight.training.plan import Plan
 from earsight.training.schedule import learning_rate
 from earsight.training.signals import caught_signals
-from earsight.training.step import Parts, autocast, prepare, train_step
+from earsight.training.step import Parts, Taken, autocast, prepare, train_step
 from earsight.training.timed import Timed
 from earsight.training.window import Window
 
@@ -159,24 +158,20 @@ class Loop:
             group["lr"] = rate
         # What an encoder draws, such as dropout, is a function of the step and nothing before it.
         torch.manual_seed(int(stream(self.config.seed, "torch", self.step, self.ranks.rank)))
-        metrics, finite, used = train_step(
-            self.config, self.parts, batches, self.device, self.ranks
-        )
+        taken = train_step(self.config, self.parts, batches, self.device, self.ranks, caught=caught)
         self.step += 1
-        rows, failures, stop = self._exchange(used, caught[0] if caught else 0)
-        self.window.add(metrics, finite, rows)
-        for text in self.failures.add(failures, len(rows)):
+        self.window.add(taken.metrics, taken.finite, taken.rows)
+        for text in self.failures.add(self._failures(taken), len(taken.rows)):
             self.log.note(text)
-        return stop
+        # Alone, one that came during the step is heard, too.
+        return caught[0] if caught and self.ranks.size == 1 else taken.signal
 
-    def _exchange(self, used: Sequence[Batch], caught: int) -> tuple[Tensor, list[Failure], int]:
-        """Rows and failures of all ranks' batches, and the signal that stops them, or 0."""
-        failures = [failure for batch in used for failure in batch.failures]
-        own = torch.tensor([caught, len(failures)])
-        every = self.ranks.gather(torch.cat([own, *(batch.row for batch in used)]))
-        if every[:, 1].any():
-            failures = [one for some in self.ranks.gather_objects(failures) for one in some]
-        return every[:, 2:].flatten(), failures, int(every[:, 0].max())
+    def _failures(self, taken: Taken) -> list[Failure]:
+        """Those of all ranks' batches."""
+        if not taken.failed:
+            return []
+        own = [failure for batch in taken.batches for failure in batch.failures]
+        return [one for some in self.ranks.gather_objects(own) for one in some]
 
     def _report(self, batches: Timed, last: tuple[float, int]) -> tuple[float, int]:
         now = time.monotonic()

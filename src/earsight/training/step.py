@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.encoders.pair import Pair
-from earsight.methods.base import Method, mean_over_ranks
+from earsight.methods.base import Method
 from earsight.training.devices import autocast_dtype
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.spans import Span, unwatched
+from earsight.training.timed import Timed
 from earsight.transforms.inputs import Inputs
+
+_METRICS = " metrics"
+"""A name that no update of a method has."""
 
 
 @dataclass(kw_only=True)
@@ -41,6 +45,27 @@ def make_optimizer(config: RunConfig, model: nn.Module, device: torch.device) ->
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a step brought; but for ``batches``, the same on all ranks.
+
+    Attributes:
+        metrics: means over micro-batches and ranks.
+        finite: whether the update was made: a bool tensor on the device.
+        batches: this rank's.
+        rows: of all ranks' batches, in main memory.
+        failed: how many clips of them could not be read.
+        signal: that stops the run, or 0.
+    """
+
+    metrics: dict[str, Tensor]
+    finite: Tensor
+    batches: list[Batch]
+    rows: Tensor
+    failed: int
+    signal: int
+
+
 def train_step(
     config: RunConfig,
     parts: Parts,
@@ -48,47 +73,79 @@ def train_step(
     device: torch.device,
     ranks: Ranks = ALONE,
     span: Span = unwatched,
-) -> tuple[dict[str, Tensor], Tensor, list[Batch]]:
+    caught: Sequence[int] = (),
+) -> Taken:
     """One optimiser step over ``accumulate`` micro-batches, of which each rank takes its part.
 
-    ``span`` is entered around each of the step's parts
-    (:data:`~earsight.training.spans.PARTS`).
+    Of several ranks, each fetches its next batch while gradients travel: one that is late makes the
+    others wait only where it is later than that takes.
 
-    Returns:
-        Metrics averaged over ranks, whether the update was made (a bool tensor on the device, the
-        same on all ranks), and this rank's batches.
+    Args:
+        config: of the run.
+        parts: that take the step.
+        batches: of this rank; its :meth:`~earsight.training.timed.Timed.fetch`, where it has one,
+            fetches the next batch early.
+        device: where they are computed on.
+        ranks: that take the step together.
+        span: entered around each of its parts (:data:`~earsight.training.spans.PARTS`).
+        caught: signals that came to this rank; the first is told to the others.
     """
     parts.optimizer.zero_grad(set_to_none=True)
-    updates, metrics, used = [], [], []
+    updates: list[dict[str, Tensor]] = []
+    used: list[Batch] = []
     for number in range(1, config.train.accumulate + 1):
+        last = number == config.train.accumulate
         with span("waiting for clips"):
             batch = next(batches)
         used.append(batch)
         ready = prepare(config, parts.inputs, batch, device, span)
-        with ranks.accumulating(parts.wrapped, last=number == config.train.accumulate):
+        with ranks.accumulating(parts.wrapped, last=last):
             with span("loss"), autocast(config, device):
                 step = parts.method.loss(parts.wrapped, ready)
+            metrics = {"loss": step.loss.detach(), **step.metrics}
+            updates.append({**step.updates, _METRICS: _row(metrics)})
+            if last:
+                told, joined = ranks.start_gather(_news(used, caught)), ranks.start_join(updates)
             with span("backward"):
                 torch.autograd.backward(step.loss / config.train.accumulate)
-        updates.append(step.updates)
-        metrics.append({"loss": step.loss.detach(), **step.metrics})
+    averaged = ranks.start_average(parts.wrapped)
+    if ranks.size > 1 and isinstance(batches, Timed):
+        with span("waiting for clips"):
+            batches.fetch()
     with span("optimiser"):
+        averaged()
         norm = gradient_norm(parts.model)
-        mean = average(metrics)
+        update = joined()
+        mean = dict(zip(metrics, update.pop(_METRICS).mean(dim=0).unbind(), strict=True))
         finite = torch.isfinite(norm) & torch.isfinite(mean["loss"])
         clip_gradients(parts.model, norm, config.optimizer.clip_norm)
         # The fused optimiser leaves everything as it was where this is one: no wait for the device.
         parts.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         parts.optimizer.step()
     with span("commit"):
-        parts.method.commit(ranks.join(updates))
-    return {**mean, "gradient_norm": norm}, finite, used
+        parts.method.commit(update)
+    every = told()
+    signals, failed = every[:, :2].t().tolist()
+    return Taken(
+        metrics={**mean, "gradient_norm": norm},
+        finite=finite,
+        batches=used,
+        rows=every[:, 2:].flatten(),
+        failed=sum(failed),
+        signal=max(signals),
+    )
 
 
-def average(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Scalars averaged over micro-batches and ranks, by name."""
-    own = [torch.stack([m[name].float() for m in metrics]).mean() for name in metrics[0]]
-    return dict(zip(metrics[0], mean_over_ranks(torch.stack(own)).unbind(), strict=True))
+def _row(metrics: Mapping[str, Tensor]) -> Tensor:
+    """Scalars in their order, ``(1, metrics)``."""
+    return torch.stack([value.detach().float() for value in metrics.values()])[None]
+
+
+def _news(used: Sequence[Batch], caught: Sequence[int]) -> Tensor:
+    """What a rank tells the others: a signal that it caught, failures, rows."""
+    failed = sum(len(batch.failures) for batch in used)
+    own = torch.tensor([caught[0] if caught else 0, failed])
+    return torch.cat([own, *(batch.row for batch in used)])
 
 
 def prepare(
