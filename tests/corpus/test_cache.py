@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from earsight import api
-from earsight.corpus import cache, demo
-from earsight.corpus.cache import Order as CacheOrder
-from earsight.corpus.cache import cache_on_disk, fingerprint, spans_of
+from earsight.corpus import cache, cache_fill, demo
+from earsight.corpus.cache import cache_on_disk, fingerprint
+from earsight.corpus.cache_fill import Order as CacheOrder
+from earsight.corpus.cache_fill import spans_of
 from earsight.corpus.clips import EvaluationClips, TrainingClips
 from earsight.corpus.loader import load
 from earsight.corpus.store import FileStore, SharedStore
-from earsight.media.types import Limits
+from earsight.media.types import Limits, MediaError
 from earsight.training.setup import clip_settings, open_data
 
 BATCHES = 6
@@ -121,7 +122,7 @@ def test_a_device_takes_its_clips_from_a_cache_on_disk(corpus, small, tmp_path, 
     assert torch.equal(
         first.frames, open_data(config_of(corpus, small, "data.cache=device")).source.frames
     )
-    monkeypatch.setattr(cache, "_fill", None)
+    monkeypatch.setattr(cache, "fill", None)
     again = open_data(config).source
     assert torch.equal(again.frames, first.frames)
     assert torch.equal(again.sound, first.sound)
@@ -209,19 +210,48 @@ def test_what_was_refused_is_read_again_where_limits_are_raised(from_files, tmp_
     assert not cache_on_disk(raised, tmp_path).index.reasons
 
 
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_what_failed_for_a_passing_reason_is_read_from_its_file(
+    kind, corpus, small, from_files, tmp_path, monkeypatch
+):
+    kept, away = cache_fill.keep, str(from_files[1].train.path[3])
+
+    def unreachable(span, limits):
+        if span.path == away:
+            raise MediaError("cannot be read: the server is away", passing=True)
+        return kept(span, limits)
+
+    monkeypatch.setattr(cache_fill, "keep", unreachable)
+    place = [f"data.cache_folder={tmp_path}"] if kind == "disk" else []
+    config = config_of(corpus, small, f"data.cache={kind}", *place, "data.workers=0")
+    found = open_data(config)
+    if kind == "disk":
+        monkeypatch.setattr(cache, "fill", None)
+        found = open_data(config)
+    assert set(found.source.index.reasons) == found.source.index.passing
+    assert len(found.source.index.passing) == 1
+    expected, read = from_files[2], batches(config, found)
+    assert any(3 in batch.row for batch in read)
+    for one, other in zip(expected, read, strict=True):
+        assert not other.failures
+        assert torch.equal(one.row, other.row)
+        assert torch.equal(one.views[0]["video"], other.views[0]["video"])
+        assert torch.equal(one.views[0]["audio"], other.views[0]["audio"])
+
+
 def test_a_file_that_cannot_be_kept_is_named_and_the_others_are_kept(
     from_files, monkeypatch, tmp_path
 ):
     config, data, _ = from_files
     few = data.train.take(np.arange(2))
-    kept = cache.keep
+    kept = cache_fill.keep
 
     def odd(span, limits):
         if span.path == few.path[0]:
             raise TypeError("no such pixels")
         return kept(span, limits)
 
-    monkeypatch.setattr(cache, "keep", odd)
+    monkeypatch.setattr(cache_fill, "keep", odd)
     index = cache_on_disk(order_of(config, data, instances=few), tmp_path).index
     assert index.reasons == {int(few.key[0]): "cannot be kept (TypeError: no such pixels)"}
     assert len(index.key) == 1

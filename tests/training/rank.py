@@ -179,13 +179,13 @@ def die(marker, *arguments):
 
 def fill(marks, *arguments):
     """Train; a rank that decodes clips into a cache leaves a mark."""
-    real = cache._fill
+    real = cache.fill
 
     def marked(*order):
         (Path(marks) / f"filled-{place().rank}").touch()
         return real(*order)
 
-    cache._fill = marked
+    cache.fill = marked
     cli.main(list(arguments))
 
 

@@ -10,33 +10,28 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earsight.config import AudioConfig, VideoConfig
 from earsight.corpus.batch import View
+from earsight.corpus.cache_fill import Order, fill, spans_of
 from earsight.corpus.cache_index import CLIPS, SCHEMA, Index, read_index, write_index
 from earsight.corpus.instances import Instances
 from earsight.corpus.keys import key_text
-from earsight.corpus.parallel import Lost, each
 from earsight.corpus.replacing import sync
-from earsight.corpus.requests import audio_span, video_span
 from earsight.corpus.sources import stack
 from earsight.corpus.store import Bytes, FileStore, SharedStore, Store
-from earsight.media.keep import FrameKind, Kept, Span, keep, replay
-from earsight.media.types import AudioRequest, Clip, ClipRequest, Limits, MediaError
+from earsight.media.decode import decode
+from earsight.media.keep import Kept, Span, replay
+from earsight.media.types import Clip, ClipRequest, Limits, MediaError
 
-Progress = Callable[[int, int], None]
 Ints = NDArray[np.int64]
 
-_GRACE = 5.0
-_BYTES_PER_PIXEL = 1.5
 _MEMORY = Path("/proc/meminfo")
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -59,7 +54,12 @@ class ClipCache:
         return int(self.index.count.sum() + 2 * self.index.samples.sum())
 
     def read(self, key: int, request: ClipRequest, limits: Limits) -> Clip:
-        """Answer a request; raises MediaError where the file could not be read."""
+        """Answer a request; raises MediaError where the file could not be read.
+
+        What failed for a reason that may have passed is read from its file.
+        """
+        if key in self.index.passing:
+            return decode(request, limits)
         if key in self.index.reasons:
             raise MediaError(self.index.reasons[key])
         return replay(self.kept(key), request, limits)
@@ -110,66 +110,6 @@ class _Frames(Sequence[Bytes]):
         return self._store.read(int(self._offset[at]), int(self._count[at]))
 
 
-def spans_of(instances: Instances, video: VideoConfig, audio: AudioConfig) -> list[Span]:
-    """All that clips with these settings may ask of each instance."""
-    rows = np.arange(len(instances))
-    low, high = video_span(instances, rows)
-    high = np.maximum(high, low + video.duration)
-    sound_low, sound_high = audio_span(instances, rows)
-    sound_high = np.maximum(sound_high, sound_low + max(audio.duration, audio.stretch[1]))
-    return [
-        Span(
-            path=instances.path[row],
-            video=(float(low[row]), float(high[row])) if instances.has_video[row] else None,
-            audio=_sound(sound_low[row], sound_high[row], audio.rate)
-            if instances.has_audio[row]
-            else None,
-            video_stream=int(instances.video_stream[row]) if instances.has_video[row] else None,
-            audio_stream=int(instances.audio_stream[row]) if instances.has_audio[row] else None,
-        )
-        for row in rows
-    ]
-
-
-def _sound(low: float, high: float, rate: int) -> AudioRequest:
-    # A few samples more: where a request begins is rounded, and so is how long it is.
-    margin = 1 / rate
-    duration = float(high - low) + 4 * margin
-    return AudioRequest(start=float(low) - margin, duration=duration, rate=rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What is to be cached, and how.
-
-    Attributes:
-        instances: of all splits.
-        video: what a clip's pictures are.
-        audio: what its sound is.
-        limits: what a file may cost.
-        workers: processes that decode.
-        copies: that are made at once on this machine, where it is in memory.
-        progress: told of instances done, and of how many.
-    """
-
-    instances: Instances
-    video: VideoConfig
-    audio: AudioConfig
-    limits: Limits
-    workers: int
-    copies: int = 1
-    progress: Progress | None = None
-
-    def estimate(self) -> float:
-        """Bytes that it will take, about: eight bits per sample of 4:2:0."""
-        chosen = self.instances
-        low, high = video_span(chosen, np.arange(len(chosen)))
-        seconds = np.maximum(high - low, self.video.duration)
-        frames = np.where(chosen.has_video, seconds, 0) * np.maximum(chosen.fps, 1)
-        sound = np.maximum(chosen.end - chosen.start, self.audio.stretch[1]) * self.audio.rate * 2
-        return float((frames * chosen.width * chosen.height * _BYTES_PER_PIXEL + sound).sum())
-
-
 def cache_in_memory(order: Order) -> ClipCache:
     """Decode everything into memory that workers share.
 
@@ -185,7 +125,7 @@ def cache_in_memory(order: Order) -> ClipCache:
             "set data.cache=disk (or none), or, in a container, enlarge shared memory (--shm-size)"
         )
     store = SharedStore()
-    return ClipCache(_fill(store, order), store)
+    return ClipCache(fill(store, order), store)
 
 
 def cache_on_disk(order: Order, folder: Path) -> ClipCache:
@@ -224,7 +164,7 @@ def _write(order: Order, target: Path) -> None:
             (part / CLIPS).touch()  # where nothing can be kept, nothing is written
             store = FileStore(part / CLIPS)
             try:
-                index = _fill(store, order)
+                index = fill(store, order)
             finally:
                 store.close()
             write_index(part, index)
@@ -265,84 +205,6 @@ def fingerprint(instances: Instances, spans: Sequence[Span], limits: Limits) -> 
         span = asdict(spans[at]) | {"path": ""}
         digest.update(json.dumps(span, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """Where the parts of one instance went."""
-
-    kept: Kept
-    kind: Ints
-    offset: Ints
-    count: Ints
-    place: int
-    samples: int
-
-
-def _fill(store: Store, order: Order) -> Index:
-    """Decode every instance into ``store``."""
-    chosen = order.instances
-    spans = spans_of(chosen, order.video, order.audio)
-    found: dict[int, _Stored | str] = {}
-    kinds: dict[FrameKind, int] = {}
-    seconds = [order.limits.seconds + _GRACE] * len(spans)
-    work = partial(_keep, order.limits)
-    for at, result in each(work, spans, workers=order.workers, seconds=seconds):
-        kept = result.reason if isinstance(result, Lost) else result
-        found[at] = kept if isinstance(kept, str) else _put(store, kept, kinds)
-        if order.progress is not None:
-            order.progress(len(found), len(spans))
-    by_key = {int(chosen.key[at]): found[at] for at in np.argsort(chosen.key).tolist()}
-    return _index(by_key, tuple(kinds), order.audio.rate)
-
-
-def _keep(limits: Limits, span: Span) -> Kept | str:
-    """What is kept of a span, or why it cannot be read."""
-    try:
-        return keep(span, limits)
-    except MediaError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 - one odd file must not end them all; it is named
-        return f"cannot be kept ({type(error).__name__}: {error})"
-
-
-def _put(store: Store, kept: Kept, kinds: dict[FrameKind, int]) -> _Stored:
-    known = [kinds.setdefault(kind, len(kinds)) for kind in kept.kinds]
-    return _Stored(
-        kept=replace(kept, pixels=(), samples=kept.samples[:0]),
-        kind=np.array([known[kind] for kind in kept.kind], np.int64),
-        offset=np.array([store.append(block) for block in kept.pixels], np.int64),
-        count=np.array([len(block) for block in kept.pixels], np.int64),
-        place=store.append(kept.samples.view(np.uint8)),
-        samples=len(kept.samples),
-    )
-
-
-def _index(found: Mapping[int, _Stored | str], kinds: tuple[FrameKind, ...], rate: int) -> Index:
-    """The index of instances by key, in ascending order; unreadable ones have nothing."""
-    stored = {key: item for key, item in found.items() if isinstance(item, _Stored)}
-    parts = list(stored.values())
-
-    def joined(name: str) -> Ints:
-        arrays = [getattr(part, name) for part in parts]
-        return np.concatenate([np.empty(0, np.int64), *arrays])
-
-    return Index(
-        key=np.array(list(stored), np.uint64),
-        zero=np.array([part.kept.zero for part in parts], np.float64),
-        per_tick=np.array([part.kept.per_tick for part in parts], np.float64),
-        frames=np.cumsum([0, *(len(part.kind) for part in parts)], dtype=np.int64),
-        first=np.array([part.kept.first for part in parts], np.int64),
-        samples=np.array([part.samples for part in parts], np.int64),
-        place=np.array([part.place for part in parts], np.int64),
-        tick=np.concatenate([np.empty(0, np.int64), *(part.kept.tick for part in parts)]),
-        kind=joined("kind"),
-        offset=joined("offset"),
-        count=joined("count"),
-        kinds=kinds,
-        reasons={key: item for key, item in found.items() if isinstance(item, str)},
-        rate=rate,
-    )
 
 
 def _free_memory() -> float | None:

@@ -45,6 +45,7 @@ class Index:
         kinds: of frames.
         reasons: key to why it could not be read.
         rate: of the samples.
+        passing: keys among ``reasons`` that may be read by now.
     """
 
     key: NDArray[np.uint64]
@@ -61,6 +62,7 @@ class Index:
     kinds: tuple[FrameKind, ...]
     reasons: Mapping[int, str]
     rate: int
+    passing: frozenset[int] = frozenset()
 
 
 def write_index(folder: Path, index: Index) -> None:
@@ -73,6 +75,7 @@ def write_index(folder: Path, index: Index) -> None:
         "size": (folder / CLIPS).stat().st_size,
         "kinds": [asdict(kind) for kind in index.kinds],
         "reasons": {key_text(key): reason for key, reason in index.reasons.items()},
+        "passing": sorted(map(key_text, index.passing)),
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -98,4 +101,5 @@ def _read(folder: Path) -> Index | None:
             kinds=tuple(kinds),
             reasons=dict(zip(parse_keys([*reasons]), reasons.values(), strict=True)),
             rate=int(about["rate"]),
+            passing=frozenset(parse_keys(about.get("passing", []))),
         )

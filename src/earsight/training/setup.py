@@ -11,7 +11,8 @@ from torch import Tensor
 
 from earsight.config import METHODS, ConfigError, RunConfig
 from earsight.config.checks import no_effect
-from earsight.corpus.cache import Order, Progress, cache_in_memory, cache_on_disk
+from earsight.corpus.cache import cache_in_memory, cache_on_disk
+from earsight.corpus.cache_fill import Order, Progress
 from earsight.corpus.clips import ClipSettings, EvaluationClips
 from earsight.corpus.device_cache import DeviceCache
 from earsight.corpus.instances import Instances, changed_files, instances, missing_files
