@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/earsight demo -o demo-run $(DEMO)
 
 test: $(READY) check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 40
 	$(MAKE) --no-print-directory docs wheel
 
 check: $(READY)
