@@ -29,6 +29,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	# Tests start many processes; where Python keeps no bytecode, each would compile all modules.
+	$(BIN)/python -m compileall -q src
 	mkdir -p build
 	touch $(READY)
 
