@@ -77,8 +77,8 @@ def train_step(
 ) -> Taken:
     """One optimiser step over ``accumulate`` micro-batches, of which each rank takes its part.
 
-    Of several ranks, each fetches its next batch while gradients travel: one that is late makes the
-    others wait only where it is later than that takes.
+    On processors, each of several ranks fetches its next batch while gradients travel: one that is
+    late makes the others wait only where it is later than that takes.
 
     Args:
         config: of the run.
@@ -109,7 +109,7 @@ def train_step(
             with span("backward"):
                 torch.autograd.backward(step.loss / config.train.accumulate)
     averaged = ranks.start_average(parts.wrapped)
-    if ranks.size > 1 and isinstance(batches, Timed):
+    if ranks.size > 1 and device.type == "cpu" and isinstance(batches, Timed):
         with span("waiting for clips"):
             batches.fetch()
     with span("optimiser"):
