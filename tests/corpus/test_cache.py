@@ -15,6 +15,7 @@ from earsight.corpus.cache_fill import Order as CacheOrder
 from earsight.corpus.cache_fill import spans_of
 from earsight.corpus.clips import EvaluationClips, TrainingClips
 from earsight.corpus.loader import load
+from earsight.corpus.parallel import Lost
 from earsight.corpus.store import FileStore, SharedStore
 from earsight.media.types import Limits, MediaError
 from earsight.training.setup import clip_settings, open_data
@@ -237,6 +238,16 @@ def test_what_failed_for_a_passing_reason_is_read_from_its_file(
         assert torch.equal(one.row, other.row)
         assert torch.equal(one.views[0]["video"], other.views[0]["video"])
         assert torch.equal(one.views[0]["audio"], other.views[0]["audio"])
+
+
+def test_what_ended_a_decoder_is_not_read_again(from_files, monkeypatch, tmp_path):
+    config, data, _ = from_files
+    few = data.train.take(np.arange(2))
+    lost = [(at, Lost(reason="crashed its decoder")) for at in range(2)]
+    monkeypatch.setattr(cache_fill, "each", lambda *_, **__: lost)
+    index = cache_on_disk(order_of(config, data, instances=few), tmp_path).index
+    assert set(index.reasons.values()) == {"crashed its decoder"}
+    assert not index.passing
 
 
 def test_a_file_that_cannot_be_kept_is_named_and_the_others_are_kept(

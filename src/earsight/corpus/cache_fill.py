@@ -107,7 +107,8 @@ def fill(store: Store, order: Order) -> Index:
     seconds = [order.limits.seconds + _GRACE] * len(spans)
     work = partial(_keep, order.limits)
     for at, result in each(work, spans, workers=order.workers, seconds=seconds):
-        kept = Unread(reason=result.reason, passing=True) if isinstance(result, Lost) else result
+        # What ended a decoder of its own would end one that trains.
+        kept = Unread(reason=result.reason, passing=False) if isinstance(result, Lost) else result
         found[at] = kept if isinstance(kept, Unread) else _put(store, kept, kinds)
         if order.progress is not None:
             order.progress(len(found), len(spans))
