@@ -23,13 +23,12 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
 from common import Target, arguments, finish, median
-from earsight import api
 from earsight.config import RunConfig
 from earsight.corpus.batch import Batch
 from earsight.methods.avid import AvidConfig, build_avid
 from earsight.selection import memory_bank
 from earsight.training.devices import keep_memory
-from step import Ours, each, made_up
+from step import SMALL, Ours, each, made_up, settings
 
 DIM = 128
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -65,9 +64,9 @@ def drawn_fast(_: int, __: str, size: int, dim: int, *, part: slice, dtype: torc
 def bank_seconds(size: int, clips: int, device: torch.device, count: int, way: Way) -> list[float]:
     """Seconds of all that the method does beside its encoders, each time on other rows."""
     storage: Literal["float16", "float32"] = "float16" if size > HALF_BEYOND else "float32"
-    settings = AvidConfig(bank=way, storage=storage)
+    config = AvidConfig(bank=way, storage=storage)
     with mock.patch.object(memory_bank, "random_unit_vectors", drawn_fast):
-        method = build_avid(settings, size=size, dim=DIM, seed=0).to(device)
+        method = build_avid(config, size=size, dim=DIM, seed=0).to(device)
     model = Given(clips, device)
     view = {name: torch.zeros(clips, 1, device=device) for name in ("video", "audio")}
     first = Batch(
@@ -132,11 +131,8 @@ def main() -> int:
         keep_memory()
         torch.set_num_threads(1)
     sizes = QUICK_SIZES if args.quick else SIZES
-    clips, side = (64 if on_gpu else 4), (64 if args.quick else 224)
-    config = api.configure(
-        "avid-kinetics",
-        settings=["train.precision=bfloat16", f"video.size={side}", f"train.batch={clips}"],
-    )
+    clips = 64 if on_gpu else 4
+    config = settings("bfloat16", clips, SMALL if args.quick else ())
     count = 3 if args.quick else 30
     raw: dict[str, Any] = {"device": device.type, "clips": clips, "quick": args.quick}
     if on_gpu:

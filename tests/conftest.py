@@ -4,8 +4,6 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from PIL import Image
 
 from earsight import api
 from earsight.corpus.demo import render_demo
+from forked import Forked
 
 SMALL = (
     "video_encoder.width=4",
@@ -78,12 +77,7 @@ def ran_by_ranks(tmp_path_factory):
         folder = tmp_path_factory.mktemp("ranks")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         processes = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(folder), str(number)],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            Forked([str(script), str(folder), str(number)], env=environment)
             for number in range(count)
         ]
         try:

@@ -28,6 +28,7 @@ from earsight.encoders import build_pair
 from earsight.encoders.released import PREFIXES
 from earsight.evaluation.shown import ShownClip, ShownExample
 from earsight.presets.protocols import load_for
+from forked import run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,13 +61,13 @@ def shortened(words):
     if words[0] == "make":
         return None
     if words[0] == "torchrun":
-        start = [sys.executable, "-m", "torch.distributed.run", *words[1:]]
+        start = ["-m", "torch.distributed.run", *words[1:]]
         return [*start, *(SHORT if "--resume" not in words else ())]
     assert words[0] == "earsight", words
     if words[1] == "study":
-        return [sys.executable, "-m", "earsight", *words[1:], *SHORT_STUDY]
+        return ["-m", *words, *SHORT_STUDY]
     wanted = SHORT if words[1] == "pretrain" and "--resume" not in words else ()
-    return [sys.executable, "-m", "earsight", *words[1:], *wanted]
+    return ["-m", *words, *wanted]
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +142,7 @@ class Reader:
         return after
 
     def run(self, command):
-        return subprocess.run(
-            command,
-            cwd=self.here,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run(command, self.here, self.environment)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +183,7 @@ def test_commands_of_a_page(page, reader, characters):
                 f"    {code}\n" for code in shorter.splitlines()
             )
             (here / "script.py").write_text(script)
-            done = reader.run([sys.executable, "script.py"])
+            done = reader.run(["script.py"])
             assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 

@@ -4,11 +4,11 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import forked
 
 from .conftest import Server, start
 
@@ -24,9 +24,7 @@ def commands():
 
 
 def run(words, here):
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=here, capture_output=True, text=True, check=False
-    )
+    done = forked.run(["-m", *words], here)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

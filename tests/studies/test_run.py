@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from earsight import api
 from earsight.config import ConfigError
 from earsight.evaluation.rows import Row
@@ -495,18 +496,19 @@ def test_a_study_killed_at_random_points_ends_alike(own, corpus, tmp_path):
     while kills < 7:
         again = command(own, corpus, home, "--jobs", "21"[kills % 2])
         found = left_by_stages(home)
-        with subprocess.Popen(again, stdout=subprocess.PIPE, env=os.environ) as process:
-            if kills:
-                wait_for_more_than(found, process, home)
-            try:
-                # The first comes early, while libraries are imported.
-                process.wait(timeout=draw.random())
-                break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM if kills % 3 else signal.SIGKILL)
+        # The first comes early, while libraries are imported.
+        process = forked.Forked(again[1:]) if kills else subprocess.Popen(again)
+        if kills:
+            wait_for_more_than(found, process, home)
+        try:
+            process.wait(timeout=draw.random())
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM if kills % 3 else signal.SIGKILL)
+        process.wait()
         hits += under_way(home) > 0
         kills += 1
-    subprocess.run(again, stdout=subprocess.DEVNULL, check=True)
+    assert forked.run(again[1:]).returncode == 0
     assert kills >= 3
     assert hits, "a stage under way was hit"
     whole, killed = (tmp_path / name / "own.json" for name in ("whole", "killed"))

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 from earsight import api, cli
 from earsight.config import ConfigError
 from earsight.training import devices, place
@@ -24,6 +24,7 @@ from earsight.training.distributed import Ranks
 from earsight.training.place import claim_gpu
 from earsight.training.plan import Plan
 from earsight.training.resume import last_checkpoint
+from forked import Forked
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -50,15 +51,7 @@ def start(command, ranks=2):
     for number in range(ranks):
         told = {**shared, **sizes, "RANK": number, "LOCAL_RANK": number}
         environment = {**os.environ, **{name: str(value) for name, value in told.items()}}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, *command],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        started.append(Forked(command, env=environment))
     return started
 
 
@@ -190,8 +183,7 @@ def uninterrupted(corpus, small, tmp_path_factory):
     """A run by torchrun."""
     run = tmp_path_factory.mktemp("whole") / "run"
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *torchrun, "-m", "earsight", *pretrain(run, corpus, small)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = forked.run([*torchrun, "-m", "earsight", *pretrain(run, corpus, small)])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the run is in") == 1
     assert "Warning" not in done.stderr
@@ -420,8 +412,7 @@ def test_two_processes_fine_tune_over_folds(finished, folded, tmp_path):
     settings = ["train.epochs=1", "train.epoch_samples=8", "train.batch=8", "train.rank_timeout=30"]
     command = ["-m", "earsight", "evaluate", "finetune", str(run), *asked, "--json", *settings]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    whole = [sys.executable, *torchrun, *command]
-    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=120)
+    done = forked.run([*torchrun, *command])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["details"]["protocol"]["folds"] == [1, 2]

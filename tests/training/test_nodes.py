@@ -1,13 +1,13 @@
 """Several nodes: what ends when one is lost, and what goes on when it is back."""
 
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import forked
 from earsight import api
 from earsight.config import ConfigError
 from earsight.training.resume import last_checkpoint
@@ -75,8 +75,7 @@ def test_torchrun_starts_a_killed_rank_again(uninterrupted, corpus, small, tmp_p
     run = tmp_path / "run"
     restarts = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     dies = [rank.__file__, "die", str(tmp_path / "died"), *command(run, corpus, small)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *restarts, *dies]
-    done = subprocess.run(torchrun, capture_output=True, text=True, check=False, timeout=400)
+    done = forked.run(["-m", "torch.distributed.run", *restarts, *dies])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "died").exists()
     # torchrun may end the other rank before it has said why.

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 from earsight import api
 from earsight.api import learn
 from earsight.config import ConfigError, as_tree, parse
@@ -20,6 +19,7 @@ from earsight.training.alone import BusyError, alone_in
 from earsight.training.checkpoint import CheckpointError, steps_saved
 from earsight.training.resume import check_settings
 from earsight.training.run_folder import read_config
+from forked import Forked
 
 SETTINGS = ("train.checkpoint_every=3", "train.log_every=2", "train.epochs=3")
 
@@ -28,7 +28,7 @@ def command(run, corpus, small, *extra):
     arguments = ["--preset", "tiny", "--corpus", str(corpus), *small, *SETTINGS]
     if "--resume" in extra:
         arguments = []
-    return [sys.executable, "-m", "earsight", "pretrain", "-o", str(run), *arguments, *extra]
+    return ["-m", "earsight", "pretrain", "-o", str(run), *arguments, *extra]
 
 
 def train_lines(run, kinds=("train",)):
@@ -42,22 +42,28 @@ def train_lines(run, kinds=("train",)):
 
 def start_and_signal(arguments, run, number, at_step):
     """Start training, send a signal once the step is logged, and return the exit code."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = Forked(arguments)
     metrics = run / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if metrics.exists() and f'"step": {at_step}' in metrics.read_text():
             break
         time.sleep(0.005)
-    os.kill(process.pid, number)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    return process.returncode, errors.decode()
+    return process.returncode, errors
+
+
+def finish(arguments):
+    """Train to the end."""
+    done = forked.run(arguments)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(corpus, small, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run(command(run, corpus, small), check=True, capture_output=True)
+    finish(command(run, corpus, small))
     return run
 
 
@@ -70,7 +76,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert code == -signal.SIGKILL
     assert steps_saved(run)
     resume = command(run, corpus, small, "--resume", f"data.workers={workers}")
-    subprocess.run(resume, check=True, capture_output=True)
+    finish(resume)
     assert train_lines(run) == train_lines(uninterrupted)
     learned, expected = (load_file(r / "encoders.safetensors") for r in (run, uninterrupted))
     assert learned.keys() == expected.keys()
@@ -82,7 +88,7 @@ def test_killed_before_the_first_checkpoint_starts_over(uninterrupted, corpus, s
     start_and_signal(command(run, corpus, small), run, signal.SIGKILL, 2)
     for file in (run / "checkpoints").glob("*"):
         file.unlink()
-    subprocess.run(command(run, corpus, small, "--resume"), check=True, capture_output=True)
+    finish(command(run, corpus, small, "--resume"))
     assert train_lines(run) == train_lines(uninterrupted)
 
 
@@ -94,7 +100,7 @@ def test_a_signal_saves_and_leaves(uninterrupted, corpus, small, tmp_path, numbe
     assert "--resume goes on" in errors
     assert "Traceback" not in errors
     assert steps_saved(run)
-    subprocess.run(command(run, corpus, small, "--resume"), check=True, capture_output=True)
+    finish(command(run, corpus, small, "--resume"))
     assert train_lines(run) == train_lines(uninterrupted)
 
 
@@ -257,10 +263,10 @@ def test_what_an_encoder_draws_is_drawn_again(corpus, small, tmp_path, monkeypat
     plain = [text for text in small if not text.startswith("audio_encoder")]
     own = ["plugins=[dropped_sound]", "audio_encoder.name=dropped", "data.workers=1"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run(command(whole, corpus, plain, *own), check=True, capture_output=True)
+    finish(command(whole, corpus, plain, *own))
     start_and_signal(command(stopped, corpus, plain, *own), stopped, signal.SIGTERM, 2)
     assert not (stopped / "encoders.safetensors").exists()
-    subprocess.run(command(stopped, corpus, plain, "--resume"), check=True, capture_output=True)
+    finish(command(stopped, corpus, plain, "--resume"))
     assert train_lines(stopped) == train_lines(whole)
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import os
 import shutil
-import subprocess
-import sys
 import uuid
 from dataclasses import replace
 from fractions import Fraction
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import forked
 from earsight import api
 from earsight.corpus.clips import EvaluationClips, TrainingClips
 from earsight.corpus.loader import load
@@ -302,13 +301,7 @@ def test_copies_that_find_no_room_end_a_run_that_goes_on_later(
 
     def resumed(folder):
         environment = {**os.environ, FOLDER: str(tmp_path / folder)}
-        return subprocess.run(
-            [sys.executable, "-m", "earsight", *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forked.run(["-m", "earsight", *command], env=environment)
 
     done = resumed("full")
     assert done.returncode == 1
@@ -346,8 +339,7 @@ def test_evaluation_clips_come_from_shards(shards, small):
 
 def test_the_demo_trains_on_shards_by_commands(manifest, small, tmp_path):
     def run(*words):
-        command = [sys.executable, "-m", "earsight", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return forked.run(["-m", "earsight", *map(str, words)], tmp_path)
 
     done = run("prepare", manifest, "-o", "shards", "--short-side", "96", "--workers", "1")
     assert done.returncode == 0, done.stderr
