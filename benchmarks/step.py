@@ -32,7 +32,7 @@ from reference_step import Reference
 
 LEAST = {"cpu": 1.8, "cuda": 3.0}
 MOST_MEMORY_ERROR = 0.15
-SMALL = ("video.frames=2", "video.size=32", "audio.duration=0.5")
+SMALL = ("video.frames=2", "video.size=64", "audio.duration=0.5")
 """Clips on which a step can be seen working, even where bfloat16 is emulated."""
 CHECKED = ("video.size=64",)
 LOSS_ERROR, ROUNDED_LOSS_ERROR, NORM_ERROR = 1e-4, 0.03, 1e-2

@@ -5,6 +5,7 @@ start hundreds of them.
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ def _whole(number: int) -> str:
 
 
 def _run(arguments: list[str], cwd: Path, environment: dict[str, str], said: list[Path]) -> None:
+    # Blocked, where a loader of an earlier test started the server of processes.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     for number, path in enumerate(said, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)

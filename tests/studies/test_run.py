@@ -463,7 +463,7 @@ claims:
 @pytest.fixture
 def own(tmp_path, small):
     path = tmp_path / "own.yaml"
-    settings = (*small, "train.epochs=3", "train.checkpoint_every=1")
+    settings = (*small, "train.epochs=3", "train.checkpoint_every=1", "evaluation.tasks=[geometry]")
     path.write_text(TINY.format(settings=", ".join(f'"{s}"' for s in settings)))
     return path
 
