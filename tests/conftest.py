@@ -17,7 +17,10 @@ from PIL import Image
 
 from earsight import api
 from earsight.corpus.demo import render_demo
-from forked import Forked
+from forked import Forked, start_server
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    start_server()
 
 SMALL = (
     "video_encoder.width=4",

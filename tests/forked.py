@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["earsight.training.run", "earsight.evaluation.tasks", "torch._dynamo", "pandas", "scipy.stats"]
 )
+
+
+def start_server() -> None:
+    """Start it before a loader does: its own has less in it, and is blind to SIGTERM."""
+    forkserver.ensure_running()
 
 
 class Forked:
