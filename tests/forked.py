@@ -17,6 +17,9 @@ _CONTEXT.set_forkserver_preload(
     ["earsight.training.run", "earsight.evaluation.tasks", "torch._dynamo", "pandas", "scipy.stats"]
 )
 
+_LONGEST = 600
+"""Seconds."""
+
 
 def start_server() -> None:
     """Start it before a loader does: its own has less in it, and is blind to SIGTERM."""
@@ -71,9 +74,12 @@ class Forked:
 def run(
     arguments: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As ``subprocess.run`` does."""
+    """As ``subprocess.run`` does; what hangs is ended."""
     process = Forked(arguments, cwd, env)
-    out, err = process.communicate()
+    try:
+        out, err = process.communicate(timeout=_LONGEST)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(process.args, process.wait(), out, err)
 
 
