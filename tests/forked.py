@@ -17,9 +17,6 @@ _CONTEXT.set_forkserver_preload(
     ["earsight.training.run", "earsight.evaluation.tasks", "torch._dynamo", "pandas", "scipy.stats"]
 )
 
-_LONGEST = 600
-"""Seconds."""
-
 
 def start_server() -> None:
     """Start it before a loader does: its own has less in it, and is blind to SIGTERM."""
@@ -72,12 +69,15 @@ class Forked:
 
 
 def run(
-    arguments: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run`` does; what hangs is ended."""
     process = Forked(arguments, cwd, env)
     try:
-        out, err = process.communicate(timeout=_LONGEST)
+        out, err = process.communicate(timeout)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.wait(), out, err)

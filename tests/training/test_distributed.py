@@ -183,7 +183,8 @@ def uninterrupted(corpus, small, tmp_path_factory):
     """A run by torchrun."""
     run = tmp_path_factory.mktemp("whole") / "run"
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = forked.run([*torchrun, "-m", "earsight", *pretrain(run, corpus, small)])
+    command = [*torchrun, "-m", "earsight", *pretrain(run, corpus, small)]
+    done = forked.run(command, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the run is in") == 1
     assert "Warning" not in done.stderr
@@ -412,7 +413,7 @@ def test_two_processes_fine_tune_over_folds(finished, folded, tmp_path):
     settings = ["train.epochs=1", "train.epoch_samples=8", "train.batch=8", "train.rank_timeout=30"]
     command = ["-m", "earsight", "evaluate", "finetune", str(run), *asked, "--json", *settings]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = forked.run([*torchrun, *command])
+    done = forked.run([*torchrun, *command], timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["details"]["protocol"]["folds"] == [1, 2]

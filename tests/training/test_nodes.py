@@ -75,7 +75,7 @@ def test_torchrun_starts_a_killed_rank_again(uninterrupted, corpus, small, tmp_p
     run = tmp_path / "run"
     restarts = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     dies = [rank.__file__, "die", str(tmp_path / "died"), *command(run, corpus, small)]
-    done = forked.run(["-m", "torch.distributed.run", *restarts, *dies])
+    done = forked.run(["-m", "torch.distributed.run", *restarts, *dies], timeout=400)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "died").exists()
     # torchrun may end the other rank before it has said why.
