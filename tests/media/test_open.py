@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import random
@@ -252,6 +253,29 @@ def test_a_deadline(good: Path) -> None:
         assert caught.value.passing
         assert pickle.loads(pickle.dumps(caught.value)).passing
     Deadline(10).check()
+
+
+@pytest.mark.parametrize(
+    ("code", "match"),
+    [
+        (errno.ENOMEM, "needs more memory to be decoded than there is"),
+        (errno.EIO, "cannot be read: input/output error"),
+    ],
+)
+def test_a_file_is_not_called_damaged_where_opening_lacks_memory_or_its_disk(
+    good: Path, monkeypatch: pytest.MonkeyPatch, code: int, match: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        av.error.err_check(-code)
+
+    for probing in (True, False):
+        monkeypatch.setattr(av, "open", fail)
+        with pytest.raises(MediaError, match=match) as caught, open_media(good, probing=probing):
+            pass
+        assert caught.value.passing
+        monkeypatch.undo()
+        with open_media(good, probing=probing) as container:
+            assert container.streams
 
 
 def test_streams_that_turn_up_while_reading_end_nothing_early() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import av
 from av.container import InputContainer
@@ -94,10 +95,7 @@ def open_media(
     except (av.FFmpegError, OSError) as error:
         if not probing and isinstance(error, av.error.InvalidDataError):
             raise Unprobed from error
-        if content is not None:
-            content.seek(0)
-            raise MediaError(_why_not_media(content.read(_HEAD))) from error
-        raise _why_not_opened(Path(name), error, limits) from error
+        raise _why_not_opened(content or Path(name), error, limits) from error
     try:
         _check_limits(container, limits)
         yield container
@@ -166,16 +164,21 @@ def _of_system(error: OSError) -> MediaError:
     return MediaError(reason, passing=True)
 
 
-def _why_not_opened(path: Path, error: Exception, limits: Limits) -> MediaError:
-    if isinstance(error, av.error.ExitError):
-        return _too_slow(limits.seconds)
+def _why_not_opened(media: Path | IO[bytes], error: Exception, limits: Limits) -> MediaError:
     if isinstance(error, FileNotFoundError | PermissionError):
         return _of_system(error)
     try:
-        with path.open("rb") as file:
-            return MediaError(_why_not_media(file.read(_HEAD)))
+        return _passing(error, limits) or MediaError(_why_not_media(_head(media)))
     except OSError as unread:
         return _of_system(unread)
+
+
+def _head(media: Path | IO[bytes]) -> bytes:
+    if isinstance(media, Path):
+        with media.open("rb") as file:
+            return file.read(_HEAD)
+    media.seek(0)
+    return media.read(_HEAD)
 
 
 def _why_not_media(head: bytes) -> str:
@@ -190,6 +193,13 @@ def _why_not_media(head: bytes) -> str:
 
 
 def _why_not_read(error: Exception, limits: Limits) -> MediaError:
+    return _passing(error, limits) or MediaError(
+        "is damaged or cut short: its data cannot be decoded"
+    )
+
+
+def _passing(error: Exception, limits: Limits) -> MediaError | None:
+    """What says nothing of the file: time, memory and the disk."""
     if isinstance(error, av.error.ExitError):
         return _too_slow(limits.seconds)
     if isinstance(error, MemoryError):
@@ -197,4 +207,4 @@ def _why_not_read(error: Exception, limits: Limits) -> MediaError:
     if getattr(error, "errno", None) in _DISK:
         reason = (getattr(error, "strerror", "") or "disk error").lower()
         return MediaError(f"cannot be read: {reason}", passing=True)
-    return MediaError("is damaged or cut short: its data cannot be decoded")
+    return None
