@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earsight import presets
+from earsight.evaluation.rows import is_share
 from earsight.studies.design import Design, names, read_design
 from earsight.studies.plot import plot
 from earsight.studies.summary import Summary, read_summary
@@ -41,9 +42,11 @@ difference is above 0 where it is.
 - Seeds alone are repeated: corpus, split and test clips are the same. Studies share runs, and some
   ask again what others asked; nothing is corrected across them.
 - *p, opposite* is the p of the opposite finding, by which a claim *does not*.
-- *Looked into in*: studies that test a reason for what was found, and how many of their claims
-  hold. They may measure otherwise (probes, where a claim is of fine-tuned networks): their sections
-  say how.
+- *Looked into in*: studies that test a reason for what was found. They may measure otherwise
+  (probes, where a claim is of fine-tuned networks), and claim what speaks for the reason or against
+  it: their sections say how.
+- *(post hoc)*: a claim that was added when figures of its study had been seen. All others stood in
+  the study's file before it was done.
 - Training is short. At 45 epochs Cross-AVID still learns fast ([saturation](#saturation)), so
   methods that are compared there differ in how fast they learn, too.
 - *Chance* of an accuracy is the share of the most frequent class of the test clips.
@@ -110,10 +113,9 @@ def claims(
 
 
 def looked_into(study: str, says: str, found: Sequence[Summary], designs: Sequence[Design]) -> str:
-    """Studies that test a reason for a claim's verdict, and how many of their claims hold."""
+    """Studies that test a reason for a claim's verdict."""
     by = [
-        f"{link(one.name)}: {sum(f.verdict == 'holds' for f in one.findings)} of "
-        f"{len(one.findings)}"
+        link(one.name)
         for one, design in zip(found, designs, strict=True)
         if design.looks_into(study, says)
     ]
@@ -203,7 +205,7 @@ def outcomes(found: Sequence[Summary]) -> list[dict[str, Any]]:
     """The stages of studies, each once."""
     keys = sorted({key for summary in found for key in summary.stages.values()})
     paths = [STUDIES / "stages" / f"{key}.json" for key in keys]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def one_run(found: Sequence[Summary]) -> str:
@@ -230,9 +232,33 @@ def described(machine: dict[str, Any]) -> str:
 
 
 def summaries() -> list[Summary]:
-    """Every study that has been done, by name; the headline first."""
-    paths = sorted(STUDIES.glob("*.json"), key=lambda path: (path.stem != "headline", path.stem))
-    return [read_summary(path) for path in paths]
+    """Every study of the package that has been done, by name; the headline first."""
+    known = sorted(names(), key=lambda name: (name != "headline", name))
+    paths = [STUDIES / f"{name}.json" for name in known]
+    return [read_summary(path) for path in paths if path.exists()]
+
+
+def power(found: Sequence[Summary]) -> str:
+    """How many claims are undecided, and what they could have shown."""
+    left = [(f, one) for one in found for f in one.findings if f.verdict == "undecided"]
+    smallest = [
+        finding.detectable
+        for finding, one in left
+        if finding.detectable is not None and is_share(metric_of(one, finding.report))
+    ]
+    if not smallest:
+        return ""
+    few = sum(len(one.seeds) == 3 for _, one in left)
+    return (
+        f"{len(left)} claims are undecided, {few} of them with three seeds. Of those about shares, "
+        f"half had to be above {100 * statistics.median(smallest):.0f} points to be found four times "
+        "in five: they say that more seeds are needed, not that there is no effect.\n"
+    )
+
+
+def metric_of(summary: Summary, report: str) -> str:
+    """Of a figure, such as ``accuracy``."""
+    return next(figure.metric for figure in summary.figures if figure.report == report)
 
 
 def page() -> str:
@@ -247,6 +273,7 @@ def page() -> str:
         INTRODUCTION,
         f"{len(found)} studies, {claimed} claims, {seeds[0]} to {seeds[-1]} seeds each; "
         f"{work(*found)}. {one_run(found)}\n",
+        power(found),
         *to_come(found),
         *overview(found, designs),
         *galleries(),

@@ -13,7 +13,7 @@ from earsight.methods.choice import RULES, Choice, Queries, ohem, random_pool
 from earsight.methods.cm_acc import MomentumContrast, register_rule
 from earsight.methods.momentum import MomentumConfig, PoolConfig, PosteriorConfig
 from earsight.studies.design import parse_design
-from earsight.studies.run import plan_study
+from earsight.studies.plan import plan_study
 
 PLUGIN = """
 from earsight.methods.cm_acc import register_rule

@@ -4,7 +4,7 @@ import pytest
 
 from earsight.config import ConfigError
 from earsight.studies.design import names, parse_design, questions, read_design, reports
-from earsight.studies.run import plan_study
+from earsight.studies.plan import plan_study
 
 SOUND = {
     "name": "own",

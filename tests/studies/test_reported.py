@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from earsight.studies.design import read_design
-from earsight.studies.run import plan_study
+from earsight.studies.plan import plan_study
 from earsight.studies.stages import read_outcome
 from earsight.studies.summary import read_summary, summarise
 

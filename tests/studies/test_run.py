@@ -19,8 +19,9 @@ from earsight.config import ConfigError
 from earsight.evaluation.rows import Row
 from earsight.studies import run as run_module
 from earsight.studies.design import parse_design, read_design
+from earsight.studies.plan import plan_study
 from earsight.studies.progress import BudgetOverError
-from earsight.studies.run import do_study, is_made, needed, plan_study
+from earsight.studies.run import do_study, is_made, needed
 from earsight.studies.stages import outcome_path, read_outcome
 from earsight.studies.summary import read_summary, summarise, write_summary
 from earsight.studies.tables import figure_table, finding_table, format_summary, markdown

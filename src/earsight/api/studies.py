@@ -17,8 +17,9 @@ from earsight.evaluation.memory_run import evaluate_memory as memory
 from earsight.evaluation.rows import Row
 from earsight.evaluation.run import evaluate
 from earsight.studies.design import read_design
+from earsight.studies.plan import plan_study
 from earsight.studies.progress import Show
-from earsight.studies.run import do_study, plan_study
+from earsight.studies.run import do_study
 from earsight.studies.stages import corpus_digest
 from earsight.studies.summary import Summary, summarise, write_summary
 from earsight.training.devices import choose_device, cores, describe_machine, versions
@@ -100,6 +101,8 @@ def study(
     """
     until = None if budget is None else time.monotonic() + 60 * budget
     design = read_design(name)
+    if labels and not design.labels:
+        raise ValueError(f"study {design.name!r} looks at no label of one's choice: omit --labels")
     if labels:
         design = replace(design, labels=tuple(labels))
     manifest = read_manifest(corpus)

@@ -1,7 +1,6 @@
 """What a study is: a small file of stages, what varies among them, figures and claims."""
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +113,7 @@ class Claim:
         beyond: name of another figure; the first must then be better by more than it is there.
         than: name of another figure; what is said of the second arm is then taken from there.
         within: margin of ``same``.
+        post_hoc: it was added when the study's figures had been seen.
     """
 
     says: str
@@ -125,6 +125,7 @@ class Claim:
     beyond: str = ""
     than: str = ""
     within: float = 0.0
+    post_hoc: bool = False
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -345,8 +346,3 @@ def questions(design: Design) -> list[Question]:
             (claim.says, claim.report, claim.beyond, claim.than), design.labels
         )
     ]
-
-
-def slug(text: str) -> str:
-    """A text as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

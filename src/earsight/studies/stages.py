@@ -38,6 +38,7 @@ class Job:
         stage: what it does.
         config: the settings of the run that it makes or evaluates.
         after: the job that it builds on.
+        measures: how an evaluation measures: its settings, by path.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Job:
     stage: Stage
     config: RunConfig
     after: "Job | None" = None
+    measures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def make_job(
     corpus: str,
     after: Job | None = None,
     measured: Sequence[str] = (),
+    measures: Mapping[str, Any] | None = None,
 ) -> Job:
     """The job of a stage.
 
@@ -113,6 +116,8 @@ def make_job(
         corpus: its digest.
         after: the job that it builds on.
         measured: settings of evaluations that are given to a run; its evaluations take them over.
+        measures: how an evaluation measures. Not part of the key, which names what was asked for;
+            the outcome keeps it, and holds no longer once a default has changed.
     """
     decided: dict[str, Any] = {
         "schema": SCHEMA,
@@ -131,7 +136,7 @@ def make_job(
         decided["plugins"] = [_code_digest(name) for name in config.plugins]
     text = json.dumps(decided, sort_keys=True)
     key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return Job(key=key, name=name, stage=stage, config=config, after=after)
+    return Job(key=key, name=name, stage=stage, config=config, after=after, measures=measures or {})
 
 
 def _last(settings: Sequence[str]) -> list[str]:
@@ -229,7 +234,7 @@ def _agrees(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _settings(job: Job) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(json.dumps(decisive(job.config)))
+    settings: dict[str, Any] = json.loads(json.dumps({**decisive(job.config), **job.measures}))
     return settings
 
 

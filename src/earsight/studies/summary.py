@@ -14,7 +14,7 @@ from earsight.evaluation.repeats import LEVEL, Estimate, estimate
 from earsight.evaluation.rows import LOWER_IS_BETTER, Row, as_metrics, is_share
 from earsight.files import write_whole
 from earsight.studies.design import EVERY, Question, Report, questions, reports
-from earsight.studies.run import Plan
+from earsight.studies.plan import Plan
 from earsight.studies.stages import Outcome
 from earsight.studies.statistics import (
     POWER,
@@ -70,6 +70,7 @@ class Finding:
             would find four times in five, at the strictest level of Holm's correction; of a claim
             about chance, the distance that would be found outside the interval so often.
         verdict: ``holds``, ``does not`` or ``undecided``.
+        post_hoc: the claim was added when figures of the study had been seen.
     """
 
     says: str
@@ -81,6 +82,7 @@ class Finding:
     against: float | None
     detectable: float | None
     verdict: str
+    post_hoc: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ class Summary:
         about: what it asks.
         corpus: its digest.
         seeds: of the runs.
+        labels: that it looked at.
+        settings: changes to the study's own, for all stages that train.
         arms: their names.
         stages: key of each stage by ``arm/seed/stage``.
         figures: of every report, and every arm that has it.
@@ -106,6 +110,8 @@ class Summary:
     stages: Mapping[str, str]
     figures: tuple[Figure, ...]
     findings: tuple[Finding, ...]
+    labels: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 def summarise(plan: Plan, outcomes: Mapping[str, Outcome], corpus: str) -> Summary:
@@ -129,6 +135,8 @@ def summarise(plan: Plan, outcomes: Mapping[str, Outcome], corpus: str) -> Summa
         stages={f"{arm}/{seed}/{stage}": job.key for (arm, seed, stage), job in plan.jobs.items()},
         figures=tuple(figures),
         findings=tuple(_findings(plan, outcomes, questions(design), figures)),
+        labels=design.labels,
+        settings=plan.settings,
     )
 
 
@@ -228,6 +236,7 @@ def _findings(
                 against=comparison.against,
                 detectable=comparison.detectable,
                 verdict=verdict,
+                post_hoc=question.claim.post_hoc,
             )
         )
     return findings
@@ -301,6 +310,7 @@ def _against_chance(plan: Plan, outcomes: Mapping[str, Outcome], question: Quest
         against=None,
         detectable=float(half + stats.norm.ppf(POWER) * deviation),
         verdict="holds" if abs(distance.mean) <= half else "does not",
+        post_hoc=question.claim.post_hoc,
     )
 
 

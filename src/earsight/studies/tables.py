@@ -7,6 +7,9 @@ from earsight.studies.summary import Figure, Finding, Summary
 
 Table = list[tuple[str, ...]]
 
+POST_HOC = "(post hoc)"
+"""Follows claims that were added when figures had been seen."""
+
 
 def figure_table(summary: Summary) -> Table:
     """One line per figure, one column per arm: mean ± deviation, and the mean's 95 % interval."""
@@ -41,7 +44,7 @@ def _finding(finding: Finding, metric: str) -> tuple[str, ...]:
     each_way = ("–" if p is None else f"{p:.2g}" for p in (finding.p, finding.against))
     smallest = "–" if finding.detectable is None else number(metric, finding.detectable)
     return (
-        finding.says,
+        f"{finding.says} {POST_HOC}" if finding.post_hoc else finding.says,
         spread(metric, finding.difference),
         *each_way,
         smallest,
