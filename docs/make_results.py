@@ -249,10 +249,11 @@ def power(found: Sequence[Summary]) -> str:
     if not smallest:
         return ""
     few = sum(len(one.seeds) == 3 for _, one in left)
+    median = 100 * statistics.median(smallest)
     return (
         f"{len(left)} claims are undecided, {few} of them with three seeds. Of those about shares, "
-        f"half had to be above {100 * statistics.median(smallest):.0f} points to be found four times "
-        "in five: they say that more seeds are needed, not that there is no effect.\n"
+        f"half had to be above {median:.0f} points to be found four times in five: they say that "
+        "more seeds are needed, not that there is no effect.\n"
     )
 
 

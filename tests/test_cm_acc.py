@@ -95,9 +95,14 @@ def test_what_does_not_fit_is_told_before_anything_is_made(corpus, small, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["smoco", "cm-acc"])
-def test_a_dry_run_needs_no_dictionary(corpus, small, name):
-    assert api.dry_run(momentum_config(corpus, small, name)).steps > 0
+@pytest.mark.parametrize(("name", "own"), [("smoco", ()), ("cm-acc", ("method.pool=16",))])
+def test_a_dry_run_needs_no_dictionary(corpus, small, name, own):
+    config = momentum_config(corpus, small, name, *own)
+    found = api.dry_run(config)
+    assert found.steps > 0
+    method, epochs = config.method, config.train.epochs
+    assert found.encoded == method.dictionary + epochs * getattr(method, "pool", 0)
+    assert f"{found.encoded} clips encoded" in str(found)
 
 
 def test_a_dictionary_that_the_batch_does_not_divide(corpus, small, tmp_path):

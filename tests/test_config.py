@@ -5,7 +5,7 @@ import yaml
 
 import earsight.encoders
 import earsight.methods  # noqa: F401 - registers the choices
-from earsight import presets
+from earsight import api, presets
 from earsight.config import (
     ConfigError,
     Registry,
@@ -258,3 +258,19 @@ def test_compiling_what_is_not_done_is_an_error():
     still = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "grayscale"), 0.0)
     with pytest.raises(ConfigError, match="inputs has no effect where no colours are changed"):
         tiny(video=still, train={"compile": "inputs"})
+
+
+def test_a_file_that_is_no_utf8_and_one_of_another_version_are_named(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_bytes("seed: 1 # für".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"own\.yaml: is not written in UTF-8"):
+        read_yaml(path)
+    with pytest.raises(ConfigError, match="schema: is 99"):
+        parse({**presets.load("tiny"), "schema": 99})
+
+
+@pytest.mark.parametrize("setting", ["optimizer.gamma=-1", "optimizer.milestones=[-3]"])
+def test_rates_of_no_sense_are_refused(setting):
+    settings = ["data.corpus=c.parquet", "optimizer.schedule=multistep", "optimizer.milestones=[1]"]
+    with pytest.raises(ConfigError, match=setting.partition("=")[0].replace(".", r"\.")):
+        api.configure("tiny", settings=[*settings, setting])

@@ -298,3 +298,38 @@ def test_a_fine_tuning_of_other_clips_or_classes_is_refused(run, labelled):
         tuned(run, labelled(swapped, name="elsewhere/more.parquet"))
     other = tuned(run, labelled(swapped, name="swapped.parquet"))
     assert other.weights != first.weights
+
+
+def test_files_are_not_asked_of_memory(run, labelled):
+    manifest = labelled(lambda number, _: {"take": str(number)})
+    found = api.memory(run, corpus=manifest)
+    assert {"shape", "material"} == labels_of(found)
+    assert "label take left out" in said(found)
+
+
+def test_a_rare_class_leaves_the_other_labels(run, labelled):
+    # The fifth of five labelled clips is the one that is set aside.
+    trained = iter("aaaab")
+
+    def rare(_, line):
+        return {"rare": next(trained, "") if line["path"].startswith("train") else "a"}
+
+    manifest = labelled(rare)
+    found = api.evaluate(run, "probe", corpus=manifest, baseline=False)
+    assert labels_of(found) == {"shape", "material"}
+    assert "label rare left out" in said(found)
+    with pytest.raises(ValueError, match=r"label 'rare'.*evaluation\.labels"):
+        api.evaluate(
+            run, "probe", corpus=manifest, baseline=False, settings=["evaluation.labels=[rare]"]
+        )
+
+
+def test_classifiers_learn_from_the_share_that_the_run_had_and_say_so(corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}", "data.share=0.5"])
+    api.pretrain(config, tmp_path / "run", quiet=True)
+    half = api.evaluate(tmp_path / "run", "knn", baseline=False)
+    whole = api.evaluate(tmp_path / "run", "knn", baseline=False, settings=["data.share=1"])
+    assert "50 % of the training clips" in said(half)
+    assert "of the training clips" not in said(whole)
+    facts = [one.details["protocol"]["instances"] for one in (half, whole)]
+    assert 2 * facts[0] == facts[1]

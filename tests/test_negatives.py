@@ -71,6 +71,18 @@ def test_of_a_run_that_chooses_everything_is_measured(runs):
     assert saved.details == json.loads(json.dumps(details))
 
 
+def test_as_many_are_looked_at_whatever_the_dictionary_holds(runs, tmp_path):
+    found = {}
+    for keys in (8, 4):
+        run = tmp_path / str(keys)
+        shutil.copytree(runs / "cm-acc", run, ignore=shutil.ignore_patterns("evaluation"))
+        config = (run / "config.yaml").read_text()
+        assert "dictionary: 8" in config
+        (run / "config.yaml").write_text(config.replace("dictionary: 8", f"dictionary: {keys}"))
+        found[keys] = api.negatives(run).details["unique"]
+    assert found[4] == found[8]
+
+
 def test_it_says_the_same_again(runs):
     first, second = (api.negatives(runs / "xmoco") for _ in range(2))
     assert first.rows == second.rows

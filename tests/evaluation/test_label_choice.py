@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from earsight.evaluation.labels import choose_labels, unlabelled
+from earsight.evaluation.probe import hold_out_tenth
 
 TRAIN = {
     "digit": np.array([0, 1, 2, 0, 1, -1]),
@@ -66,3 +67,26 @@ def test_columns_of_official_splits_are_no_classes() -> None:
     assert list(choice.train) == ["splits", "digit"]
     assert "label fold left out: it tells official splits" in str(choice)
     assert list(choose_labels(codes, codes, ("fold",)).train) == ["fold"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "groups", "kept"),
+    [
+        ([0] * 14 + [1], None, False),
+        ([0] * 13 + [1, 1], None, True),
+        ([0] * 14 + [1, 1], [*range(14), "b", "b"], False),
+        ([0, 1, 2, 3], ["a", "b", "c", "d"], True),
+        ([0, 1], None, False),
+        ([0, 1, 1], ["a", "a", "a"], False),
+    ],
+)
+def test_a_column_that_leaves_one_class_to_learn_is_left_out(codes, groups, kept) -> None:
+    train = {"rare": np.array(codes)}
+    names = None if groups is None else np.array(groups, dtype=object).astype(str)
+    choice = choose_labels(train, train, (), names)
+    assert (list(choice.train) == ["rare"]) == kept
+    if len(np.unique(train["rare"])) < 2 or (names is not None and len(np.unique(names)) < 2):
+        return
+    for seed in range(20):
+        held = hold_out_tenth(train["rare"], seed=seed, groups=names)
+        assert (len(np.unique(train["rare"][~held])) >= 2) == kept

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from earsight.config import METHODS
 from earsight.corpus.batch import Batch
+from earsight.methods import cma
 from earsight.methods.avid import Avid, AvidConfig
 from earsight.methods.base import Inherited
 from earsight.methods.cma import Cma, CmaConfig
@@ -277,3 +278,18 @@ def test_bounds_of_draws_may_differ_by_sample():
     got = integers_on_device(1, "x", index, 20, high)
     for at in range(4):
         assert torch.equal(got[at], integers_on_device(1, "x", index, 20, int(high[at]))[at])
+
+
+def test_more_positives_than_clips_were_visited_are_refused_with_the_most():
+    method = make_cma(visited=4, positives=4)
+    with pytest.raises(ValueError, match=r"set it to 3 at most"):
+        method.begin_epoch(0)
+    make_cma(visited=4, positives=3).begin_epoch(0)
+
+
+@pytest.mark.parametrize("compared", [1, 2**24])
+def test_positives_that_stay_are_counted(compared, monkeypatch):
+    monkeypatch.setattr(cma, "_COMPARED", compared)
+    now = torch.tensor([[1, 2, 3], [4, 5, 6], [-1, -1, -1], [7, 8, 9]])
+    before = torch.tensor([[3, 1, 9], [1, 2, 3], [-1, -1, -1], [9, 7, 8]])
+    assert int(cma._kept(now, before)) == 2 + 0 + 0 + 3

@@ -1,5 +1,7 @@
 """Study files: those of the package are sound; what is wrong with one's own is said at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from earsight.config import ConfigError
@@ -175,3 +177,32 @@ def test_unknown_studies_and_entries_are_named():
         read_design("variant")
     with pytest.raises(ConfigError, match="arm"):
         parse_design(SOUND | {"arm": {}})
+
+
+def test_arms_that_a_claim_compares_must_not_be_made_alike(tmp_path):
+    design = read_design("negatives")
+    with pytest.raises(ConfigError, match="are made alike") as caught:
+        plan_study(
+            design, tmp_path / "c.parquet", "digest", seeds=1, settings=["method.negatives=64"]
+        )
+    assert any("1024" in fault or "1,024" in fault for fault in caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [("seed=7", "first_seed"), ("data.corpus=other.parquet", "--corpus"), ("start=run", "of")],
+)
+def test_what_a_study_sets_itself_is_refused(tmp_path, setting, remedy):
+    design = read_design("variants")
+    with pytest.raises(ConfigError, match=remedy):
+        plan_study(design, tmp_path / "c.parquet", "digest", seeds=1, settings=[setting])
+
+
+def test_labels_reach_the_settings_of_runs(tmp_path):
+    design = replace(read_design("labels"), labels=("speaker",))
+    plan = plan_study(design, tmp_path / "c.parquet", "digest", seeds=1)
+    assert plan.jobs["supervised audio", 1001, "train"].config.method.label == "speaker"
+    with pytest.raises(ConfigError, match="learns one label"):
+        plan_study(
+            replace(design, labels=("digit", "speaker")), tmp_path / "c.parquet", "d", seeds=1
+        )

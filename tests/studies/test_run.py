@@ -575,3 +575,19 @@ def test_labels_that_the_corpus_lacks_are_named(corpus, tmp_path):
     with pytest.raises(ValueError, match="has no label digit; it has shape, material"):
         api.study("variants", corpus, home=tmp_path)
     assert read_design("variants").labels == ("digit",)
+
+
+def test_an_evaluation_that_measured_otherwise_is_done_again(plan, tmp_path):
+    do_study(plan, tmp_path, Pretend())
+    job = plan.jobs["few", 7, "probe"]
+    assert read_outcome(tmp_path, job) is not None
+    clips = job.measures["evaluation.clips"]
+    other = replace(job, measures={**job.measures, "evaluation.clips": clips + 1})
+    assert read_outcome(tmp_path, other) is None
+    unknown = replace(job, measures={})
+    assert read_outcome(tmp_path, unknown) is not None
+
+
+def test_a_study_without_labels_refuses_them(corpus, tmp_path):
+    with pytest.raises(ValueError, match="omit --labels"):
+        api.study("diversity", corpus, home=tmp_path, labels=["shape"])

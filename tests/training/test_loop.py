@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_run_stops_where_the_loss_is_no_number_and_names_the_clips(
         return ready
 
     monkeypatch.setattr(step, "prepare", poisoned)
-    with pytest.raises(NonFiniteError, match=r"[0-9a-f]{16} .*mp4.*resume") as caught:
+    with pytest.raises(NonFiniteError, match=r"[0-9a-f]{16} .*mp4.*new run") as caught:
         api.pretrain(config, tmp_path / "run", quiet=True)
     assert len(caught.value.rows) == 8
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -141,3 +142,27 @@ def test_a_run_stops_where_the_loss_is_no_number_and_names_the_clips(
 
 def test_clip_settings_carry_the_seed(ready):
     assert clip_settings(ready[0]).seed == ready[0].seed
+
+
+def test_a_finished_run_gone_on_with_has_its_figures(corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
+    figures = api.pretrain(config, tmp_path / "run", quiet=True)
+    assert figures
+    assert api.pretrain(config, tmp_path / "run", quiet=True, resume=True) == figures
+
+
+def test_settings_that_change_nothing_are_told(media, small, tmp_path):
+    api.scan([str(media / "train")], tmp_path / "all.parquet", workers=0)
+    settings = [*small, f"data.corpus={tmp_path / 'all.parquet'}", "data.holdout=0"]
+    settings += ["optimizer.warmup_steps=500", "evaluation.every=1"]
+    api.pretrain(api.configure("tiny", settings=settings), tmp_path / "run", quiet=True)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "optimizer.warmup_steps" in log
+    assert "evaluation.every: no instances are held out" in log
+
+
+def test_a_run_may_be_made_beside_the_main_thread(corpus, small, tmp_path):
+    config = api.configure("tiny", settings=[*small, f"data.corpus={corpus}"])
+    with ThreadPoolExecutor(1) as pool:
+        figures = pool.submit(api.pretrain, config, tmp_path / "run", quiet=True).result()
+    assert figures

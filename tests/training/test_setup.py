@@ -1,10 +1,13 @@
 """Which instances a run is given."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from earsight import api
 from earsight.config import ConfigError
-from earsight.training.setup import open_data
+from earsight.training.setup import open_data, statistics_rows
 
 
 def test_a_fold_decides_what_is_held_out(media, small, tmp_path):
@@ -33,3 +36,13 @@ def test_what_is_on_neither_side_of_the_split_is_told(media, small, tmp_path):
     api.scan([str(media)], manifest, labels=tmp_path / "labels.csv", workers=0)
     data = open_data(api.configure("tiny", settings=[*small, f"data.corpus={manifest}"]))
     assert data.left_out == {"on neither side of the split": 1}
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 1999, 2000, 2999])
+def test_statistics_are_taken_over_the_whole_corpus(count):
+    train = SimpleNamespace(has_audio=np.ones(count, dtype=bool))
+    for seed in range(4):
+        rows = statistics_rows(train, seed)
+        assert min(count, 500) <= len(rows) <= 1000
+        assert len(np.unique(rows)) == len(rows)
+        assert rows[-1] >= count - 3

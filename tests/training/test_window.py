@@ -33,3 +33,9 @@ def test_a_skipped_update_names_the_clips_of_its_batch(look):
     with pytest.raises(NonFiniteError, match=r"clip 1, clip 3") as caught:
         look(window)
     assert caught.value.rows == [1, 3]
+
+
+def test_the_remedy_is_one_that_can_be_taken():
+    error = NonFiniteError([3], "a.mp4")
+    assert "Start a new run" in str(error)
+    assert "resume" not in str(error)

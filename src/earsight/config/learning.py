@@ -57,6 +57,10 @@ class OptimizerConfig:
         yield from at_least(self, warmup_steps=0, weight_decay=0, clip_norm=0)
         if self.lr <= 0:
             yield "lr: must be positive"
+        if self.gamma <= 0:
+            yield "gamma: must be positive"
+        if min(self.milestones, default=0) < 0:
+            yield "milestones: are epochs, which count from 0"
         if self.milestones and self.schedule != "multistep":
             yield "milestones: have no effect unless schedule is multistep"
         if self.gamma != 0.1 and self.schedule != "multistep":

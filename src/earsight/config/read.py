@@ -28,7 +28,8 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
         ConfigError: names every fault, with its path and, for unknown settings, the nearest name.
     """
     tree = dict(tree)
-    tree.pop("schema", None)
+    if (schema := tree.pop("schema", SCHEMA)) != SCHEMA:
+        raise ConfigError([f"schema: is {schema}; this version of earsight reads {SCHEMA}"])
     plugins = tree.get("plugins")
     faults = import_plugins(plugins) if isinstance(plugins, list | tuple) else []
     parts: Tree = {}
@@ -246,6 +247,8 @@ def read_yaml(path: Path) -> Tree:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not written in UTF-8; save it so"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: is not valid YAML: {error}"]) from error
     if not isinstance(tree, dict):

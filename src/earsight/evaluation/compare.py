@@ -31,6 +31,9 @@ CLASS_LABEL = "label"
 _UNSTATED = ("svm", "finetune")
 """Protocols that a published figure may have been measured by, if its paper does not say."""
 
+_OUR_OWN = ("agreement", "negatives")
+"""Evaluations that no paper prints figures of."""
+
 _SHOWN = tuple(name for name in FREE if name != "data.corpus")
 _SPREAD = ("deviation", "low", "high")
 _APART = ("mean_log_rank",)
@@ -233,7 +236,7 @@ def _notes(every: Mapping[str, Mapping[str, Measured]]) -> Iterator[str]:
         f"{run}/{name}"
         for run, evaluations in every.items()
         for name, of in evaluations.items()
-        if of.protocol is None
+        if of.protocol is None and name not in _OUR_OWN
     ]
     if old:
         yield (

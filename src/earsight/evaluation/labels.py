@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earsight.corpus.split import names_splits
+from earsight.evaluation.probe import hold_out_tenth
 
 Labels = Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
 """Codes by label column, one per row; −1 where an instance has none (several: one column each)."""
@@ -33,12 +34,18 @@ class LabelChoice:
         return "; ".join(f"label {name} left out: {why}" for name, why in self.left_out.items())
 
 
-def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> LabelChoice:
+def choose_labels(
+    train: Labels,
+    held_out: Labels,
+    wanted: Sequence[str],
+    groups: NDArray[np.object_] | None = None,
+) -> LabelChoice:
     """The columns named in ``wanted``; without names, those that both splits can be scored by.
 
     A column that names files, takes or sources tells nothing about encoders: its values differ
     between the splits, and a classifier of a thousand of them takes minutes. Nor does one that
-    numbers official splits.
+    numbers official splits, or one of whose classes training lacks all but one when a tenth of its
+    groups (``(N,)`` names; each row is its own unless given) is set aside.
 
     Raises:
         ValueError: a wanted column that the corpus lacks.
@@ -50,7 +57,7 @@ def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> Lab
             f"it has {', '.join(train) or 'none'} (scan with --labels)"
         )
     reasons = {
-        name: _SPLITS if names_splits(name) else _unfit(codes, held_out[name])
+        name: _SPLITS if names_splits(name) else _unfit(codes, held_out[name], groups)
         for name, codes in train.items()
     }
     left_out = {} if wanted else {name: why for name, why in reasons.items() if why}
@@ -62,7 +69,11 @@ def choose_labels(train: Labels, held_out: Labels, wanted: Sequence[str]) -> Lab
     )
 
 
-def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
+def _unfit(
+    train: NDArray[np.integer],
+    held_out: NDArray[np.integer],
+    groups: NDArray[np.object_] | None,
+) -> str:
     """Why no classifier of single labels can be scored by these codes; empty if one can."""
     if train.ndim > 1:
         return (
@@ -73,10 +84,22 @@ def _unfit(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
     classes = np.unique(known)
     if len(classes) < 2:
         return "fewer than two of its classes are in the training split"
+    if _left(train, groups) < 2:
+        return "of all classes but one too few training clips (or groups) are there to learn from"
     seen = np.isin(asked, classes).mean() if len(asked) else 0.0
     if seen < 0.5:
         return f"the training split has only {100 * seen:.0f} % of what is held out"
     return ""
+
+
+def _left(train: NDArray[np.integer], groups: NDArray[np.object_] | None) -> int:
+    """Classes that are learned from where a tenth is set aside, whichever: it has each in turn."""
+    known = train >= 0
+    own = np.flatnonzero(known) if groups is None else groups[known]
+    if len(np.unique(own)) < 2:
+        return 0
+    held = hold_out_tenth(train[known].astype(np.int64), seed=0, groups=own)
+    return len(np.unique(train[known][~held]))
 
 
 def fit_in_all(choices: Mapping[int, LabelChoice]) -> dict[int, LabelChoice]:

@@ -108,7 +108,12 @@ def make_evaluator(
     return Evaluator(
         config=config,
         data=data,
-        labels=choose_labels(data.train.labels, data.held_out.labels, config.evaluation.labels),
+        labels=choose_labels(
+            data.train.labels,
+            data.held_out.labels,
+            config.evaluation.labels,
+            data.train.group,
+        ),
         inputs=inputs,
         device=choose_device(config.device),
         workers=worker_count(config),

@@ -16,9 +16,9 @@ from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.bank import read_bank
 from earsight.evaluation.features import Wanted
 from earsight.evaluation.fits import Fitted, note_fit, unfinished
-from earsight.evaluation.labels import choose_labels, class_counts, unlabelled
+from earsight.evaluation.labels import LabelChoice, choose_labels, class_counts, unlabelled
 from earsight.evaluation.load import Progress, evaluation_config, load_run, make_evaluator
-from earsight.evaluation.memory import memory_rows
+from earsight.evaluation.memory import TEST_SHARE, memory_rows, split_groups
 from earsight.evaluation.protocol import sample_rows
 from earsight.evaluation.repeats import (
     Repeat,
@@ -71,15 +71,16 @@ def evaluate_memory(
     prepare_machine(config)
     notes: list[str] = []
     instances, targets, what = _remembered(run, config, progress, notes)
-    chosen = choose_labels(instances.labels, instances.labels, config.evaluation.labels)
-    if not chosen.train:
+    chosen = _choose(instances, config)
+    labels = {name: instances.labels[name] for name in chosen.train}
+    if not labels:
         raise ValueError("the corpus has no labels to classify by; scan it again with --labels")
     fits: list[Fitted] = []
     repeats = [
-        Repeat(seed=seed, fold=0, rows=_rows(targets, chosen.train, instances.group, seed, fits))
+        Repeat(seed=seed, fold=0, rows=_rows(targets, labels, instances.group, seed, fits))
         for seed in range(config.seed, config.seed + seeds)
     ]
-    left_out = [str(chosen), *unlabelled({"training": chosen.train})]
+    left_out = [str(chosen), *unlabelled({"training": labels})]
     protocol = _PROTOCOL.format(what=what, probe_samples=config.evaluation.probe_samples)
     evaluation = Evaluation(
         name=evaluation_name("memory", before, config, repeats),
@@ -94,7 +95,7 @@ def evaluate_memory(
             "notes": [note for note in (*left_out, *notes, *unfinished(fits)) if note],
             "notices": [],
             "protocol": protocol_facts(
-                config, "memory", repeats, len(instances), class_counts(chosen.train)
+                config, "memory", repeats, len(instances), class_counts(labels)
             ),
             "fits": [asdict(fit) for fit in fits],
             "repeats": repeats_tree(repeats),
@@ -102,6 +103,17 @@ def evaluate_memory(
     )
     write_evaluation(run, evaluation)
     return evaluation
+
+
+def _choose(instances: Instances, config: RunConfig) -> LabelChoice:
+    """The columns that the first split can be scored by."""
+    tested = split_groups(instances.group, TEST_SHARE, config.seed, 0)
+    return choose_labels(
+        {name: codes[~tested] for name, codes in instances.labels.items()},
+        {name: codes[tested] for name, codes in instances.labels.items()},
+        config.evaluation.labels,
+        instances.group[~tested],
+    )
 
 
 Remembered = tuple[Instances, Mapping[str, Tensor], str]

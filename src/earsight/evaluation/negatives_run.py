@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,8 @@ def evaluate_negatives(
     prepare_machine(config)
     clips = _encode(run, config, progress)
     choice = method if isinstance(method, PosteriorConfig) else PosteriorConfig()
+    # So many are looked at as are asked for, whatever the run's dictionary holds.
+    choice = replace(choice, dictionary=None)
     figures = _figures(config, method, choice, clips)
     evaluation = Evaluation(
         name="negatives",

@@ -94,8 +94,9 @@ def probe(
     held = hold_out_tenth(y.numpy(), seed=seed, groups=groups)
     if len(torch.unique(y[~held])) < 2:
         raise ValueError(
-            "the training split has samples of one class only (a tenth set aside); a probe needs "
-            "two classes of two samples or groups each"
+            "the training split has samples of one class only (a tenth set aside); a classifier "
+            "needs two classes of two samples or groups each: name other columns in "
+            "evaluation.labels"
         )
     fitted, scaled = _standardise(x, z)
     spectrum = Spectrum.of(fitted) if spectrum is None else spectrum

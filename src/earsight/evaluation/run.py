@@ -119,6 +119,11 @@ def evaluate(
     first = evaluators[0]
     by_labels = task in ("knn", "probe", "svm", "retrieve")
     left_out = [str(first.labels), *_without_label(evaluators)] if by_labels else []
+    if by_labels and config.data.share < 1:
+        notes.append(
+            f"classifiers learn from {100 * config.data.share:g} % of the training clips, as the "
+            "run did; data.share=1 takes all"
+        )
     notes += same_clips(config, [one.data.held_out for one in evaluators])
     said = [*dict.fromkeys(note for note in (*left_out, *notes, *unfinished(fits)) if note)]
     if not any(row.task == task for row in rows):

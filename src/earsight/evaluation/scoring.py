@@ -247,8 +247,11 @@ def _classifier(
         if task == "knn":
             return knn(*sides)
         own = groups[known.numpy()]
-        if task == "svm":
-            return svm(*sides, seed=seed, groups=own)
-        return probe(*sides, seed=seed, groups=own, spectrum=spectrum)
+        try:
+            if task == "svm":
+                return svm(*sides, seed=seed, groups=own)
+            return probe(*sides, seed=seed, groups=own, spectrum=spectrum)
+        except ValueError as error:
+            raise ValueError(f"label {label!r}: {error}") from error
 
     return classify

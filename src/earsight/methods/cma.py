@@ -37,11 +37,15 @@ from earsight.objectives.nce import nce
 from earsight.objectives.scores import widened
 from earsight.selection.agreement import Agreement, Mined, mine
 from earsight.selection.agreement_ring import mine_shared
+from earsight.selection.agreement_scores import in_blocks
 from earsight.selection.certified import CertifiedIndex
 from earsight.selection.negatives import draw_some, negatives_outside
 
 CROSS = ("video_to_audio", "audio_to_video")
 WITHIN = ("video_to_video", "audio_to_audio")
+
+_COMPARED = 2**24
+"""Pairs of a row's positives that are compared at a time."""
 
 
 @section
@@ -195,16 +199,23 @@ class Cma(Method):
         """
         if epoch % self.settings.refresh:
             return ""
-        if not bool(self.bank.visited.any()):
+        visited = int(self._over_owners(self.bank.visited.sum()[None]))
+        if not visited:
             raise ValueError(
                 "method.name: cma finds positives in what a Cross-AVID run has learned; start from "
                 "one with --from RUN"
             )
+        if visited <= self.settings.positives:
+            raise ValueError(
+                f"method.positives: there cannot be {self.settings.positives} for a clip where "
+                f"{visited} were visited; set it to {visited - 1} at most, or start from a run "
+                "that has seen more of the corpus"
+            )
         before = self.positives.clone()
         about = self._mine(show)
         known = self.positives[:, 0] >= 0
-        kept = (self.positives[known][:, :, None] == before[known][:, None]).any(dim=2)
-        rows, same = self._over_owners(torch.stack([known.sum(), kept.sum()])).tolist()
+        kept = _kept(self.positives, before)
+        rows, same = self._over_owners(torch.stack([known.sum(), kept])).tolist()
         count = self.settings.positives
         again = "" if not epoch else f", {100 * same / max(1, rows * count):.0f} % as before"
         return (
@@ -343,6 +354,16 @@ class Cma(Method):
         about = f"; {100 * found.share:.0f} % certified, the rest compared with all"
         memory = self.settings.mining_memory * 2**20
         return index.finish(found, count, queries=queries, memory=memory), about
+
+
+def _kept(now: Tensor, before: Tensor) -> Tensor:
+    """How many positives ``(N, k)`` were a row's before, a scalar; a negative one is none."""
+    block = max(1, _COMPARED // now.shape[1] ** 2)
+    counts = [
+        ((now[some, :, None] == before[some, None]).any(dim=2) & (now[some] >= 0)).sum()
+        for some in in_blocks(len(now), block)
+    ]
+    return torch.stack(counts).sum()
 
 
 @METHODS.register("cma", CmaConfig)

@@ -235,7 +235,6 @@ class Design:
                 elif self.stages[name].task != "finetune":
                     plain = [text for text in given if "." not in text.partition("=")[0]]
                     allowed = self.stages[name].do != "evaluate" and {
-                        "seed",
                         "device",
                         "threads",
                         "plugins",

@@ -14,6 +14,13 @@ from earsight.evaluation.load import evaluation_config
 from earsight.studies.design import LABEL, Claim, Design, Stage
 from earsight.studies.stages import Job, make_job
 
+_OWN = {
+    "seed": "seeds count from first_seed, so many as --seeds says",
+    "data.corpus": "is --corpus",
+    "start": "a stage that continues starts from the one that `of` names",
+}
+"""Settings that a study makes itself, and what to give instead."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -67,6 +74,7 @@ def plan_study(
                 else:
                     common = about_labels((*design.settings, *stage.settings), design.labels)
                     shared = (*common, *own, *settings)
+                    _check_own(name, shared)
                     settled = [f"seed={seed}", f'data.corpus="{corpus_path.resolve()}"']
                     settled += [f'start="../{after.key}"'] if after else []
                     config = parse(override(presets.load(design.preset), [*shared, *settled]))
@@ -137,6 +145,17 @@ def varied(stage: Stage, changes: Sequence[str]) -> Stage:
         else:
             options[name] = yaml.safe_load(value)
     return replace(stage, settings=tuple(settings), options={**stage.options, **options})
+
+
+def _check_own(name: str, settings: Sequence[str]) -> None:
+    """Refuse what a study sets itself.
+
+    Raises:
+        ConfigError: names every such setting.
+    """
+    names = sorted({text.partition("=")[0].strip() for text in settings} & _OWN.keys())
+    if names:
+        raise ConfigError([f"stages.{name}: {one}: {_OWN[one]}" for one in names])
 
 
 def about_labels(settings: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

@@ -35,7 +35,9 @@ class Estimate:
         compute_seconds: per optimiser step.
         decode_seconds: per optimiser step and worker.
         steps: of the whole run.
-        hours: of the whole run, the slower of computing and decoding deciding.
+        encoded: clips of the whole run that are encoded between epochs, for a pool or dictionary.
+        hours: of the whole run, the slower of computing and decoding deciding; of clips that are
+            only encoded, a third of computing, as their networks have no backward pass.
     """
 
     parameters: int
@@ -46,6 +48,7 @@ class Estimate:
     compute_seconds: float
     decode_seconds: float
     steps: int
+    encoded: int
     hours: float
 
     @property
@@ -67,7 +70,9 @@ class Estimate:
                 f"a step            {self.compute_seconds:.2f} s to compute, "
                 f"{self.decode_seconds:.2f} s to decode",
                 f"loss              {self.loss:.3f} on one real micro-batch",
-                f"the whole run     {self.steps} steps, about {self.hours:.2f} hours",
+                f"the whole run     {self.steps} steps"
+                + (f" and {self.encoded:,} clips encoded between epochs" if self.encoded else "")
+                + f", about {self.hours:.2f} hours",
             ]
         )
 
@@ -87,7 +92,9 @@ def estimate(
     with Held(parts) as held:
         _step(config, parts, _made_up(real), device, held)
     loss, compute = _step(config, parts, real, device)
-    per_step = max(compute, decode / max(1, workers)) if workers else compute + decode
+    encoded = _encoded(parts, plan)
+    hours = plan.steps * _together(compute, decode, workers)
+    hours += encoded / config.train.batch * _together(compute / 3, decode, workers)
     return Estimate(
         parameters=sum(p.numel() for p in parts.model.parameters()),
         memory=held.memory(clips.source),
@@ -97,8 +104,20 @@ def estimate(
         compute_seconds=compute,
         decode_seconds=decode,
         steps=plan.steps,
-        hours=plan.steps * per_step / 3600,
+        encoded=encoded,
+        hours=hours / 3600,
     )
+
+
+def _together(compute: float, decode: float, workers: int) -> float:
+    """Seconds of a batch that is decoded by workers while another is computed on."""
+    return max(compute, decode / workers) if workers else compute + decode
+
+
+def _encoded(parts: Parts, plan: Plan) -> int:
+    """Clips that only the method sees, in the whole run."""
+    needs = parts.method.needs
+    return needs.first_clips + needs.clips * (plan.steps // plan.steps_per_epoch)
 
 
 def _bytes(batch: Batch) -> int:

@@ -40,10 +40,12 @@ def cut_metrics(path: Path, step: int) -> None:
     write_whole(path, "".join(line + "\n" for line in kept))
 
 
-def has_metrics(path: Path, kind: str, step: int) -> bool:
-    """Whether ``metrics.jsonl`` has a line of that kind and step."""
+def metrics_at(path: Path, kind: str, step: int) -> dict[str, float] | None:
+    """The figures of ``metrics.jsonl`` of that kind and step, None where it has no such line."""
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return any((line["kind"], line["step"]) == (kind, step) for line in lines)
+    found = [line for line in lines if (line["kind"], line["step"]) == (kind, step)]
+    about = ("kind", "step", "epoch")
+    return {name: x for name, x in found[-1].items() if name not in about} if found else None
 
 
 _EXTRAS = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "trackio": "trackio"}
@@ -121,7 +123,7 @@ class RunLog:
         self._text = (run / "log.txt").open("a", encoding="utf-8")
         if self._metrics.tell() == 0:
             self._write({"kind": "header", "schema": SCHEMA, "step": 0})
-        self._sinks = _sinks(run, config)
+        self._sinks, self._finish = _sinks(run, config)
         self._progress = None if quiet else _progress(steps)
         self._quiet = quiet
         self._watch = watch
@@ -171,6 +173,8 @@ class RunLog:
             self._progress[0].stop()
         self._metrics.close()
         self._text.close()
+        for finish in self._finish:
+            finish()
 
     def sync(self) -> None:
         """Flush what has been written."""
@@ -201,17 +205,21 @@ def _progress(steps: int) -> tuple[Progress, TaskID] | None:
     return bar, bar.add_task("train", total=steps, note="")
 
 
-def _sinks(run: Path, config: LogConfig) -> list[Sink]:
+def _sinks(run: Path, config: LogConfig) -> tuple[list[Sink], list[Callable[[], object]]]:
+    """What takes figures, and what ends each: a second run in a process begins a log of its own."""
     sinks: list[Sink] = []
+    finish: list[Callable[[], object]] = []
     if config.tensorboard:
         writer = _extra("tensorboard").SummaryWriter(str(run / "tensorboard"))
         sinks.append(lambda step, values: _to_tensorboard(writer, step, values))
+        finish.append(writer.close)
     for name in ("wandb", "trackio"):
         if getattr(config, name):
             module = _extra(name)
             module.init(project="earsight", name=run.name)
             sinks.append(_to_tracker(module))
-    return sinks
+            finish.append(module.finish)
+    return sinks, finish
 
 
 def _extra(name: str) -> Any:

@@ -23,7 +23,7 @@ from earsight.random import stream
 from earsight.training.checkpoint import checkpoint_path, prune, save_checkpoint
 from earsight.training.distributed import ALONE, Ranks
 from earsight.training.failures import FailureCount
-from earsight.training.logging import Log, has_metrics
+from earsight.training.logging import Log, metrics_at
 from earsight.training.plan import Plan
 from earsight.training.schedule import learning_rate
 from earsight.training.signals import caught_signals
@@ -75,8 +75,8 @@ class Loop:
         began = time.monotonic() - self.elapsed
         last = (time.monotonic(), self.step)
         with caught_signals() as caught:
-            if self.step and not self._evaluated():
-                self._evaluate(caught)
+            if self.step:
+                self._evaluate_once(caught)
             while self.step < self.plan.steps:
                 self._begin_epoch()
                 stop = self._advance(batches, caught)
@@ -207,10 +207,14 @@ class Loop:
             self.log.metrics("evaluation", self.step, float(epoch), self.figures)
         self._leave(int(self.ranks.gather(torch.tensor(caught[:1] or [0])).max()))
 
-    def _evaluated(self) -> bool:
-        """Whether the evaluation of the step gone on from, which came after its save, was made."""
+    def _evaluate_once(self, caught: list[int]) -> None:
+        """The evaluation of the step gone on from, which came after its save, if none was made."""
         metrics = self.run / "metrics.jsonl"
-        return self.ranks.on_main(lambda: has_metrics(metrics, "evaluation", self.step))
+        made = self.ranks.on_main(lambda: metrics_at(metrics, "evaluation", self.step))
+        if made is None:
+            self._evaluate(caught)
+        else:
+            self.figures = made
 
     def _due(self) -> bool:
         every = self.config.train.checkpoint_every

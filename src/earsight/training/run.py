@@ -14,7 +14,8 @@ from earsight.corpus.clips import TrainingClips
 from earsight.terminal import progress_bar
 from earsight.training.alone import alone_in
 from earsight.training.compiled import require_compiler
-from earsight.training.devices import describe_machine, prepare_machine, versions, worker_count
+from earsight.training.described import describe_division, describe_run
+from earsight.training.devices import prepare_machine, worker_count
 from earsight.training.distributed import ALONE, Ranks, join_ranks
 from earsight.training.logging import Log, NoLog, RunLog, cut_metrics, require_extras
 from earsight.training.loop import Evaluate, Loop
@@ -256,9 +257,9 @@ def _train(
     state: Mapping[str, object] | None,
     online: Online | None,
 ) -> Mapping[str, float]:
-    _describe(log, config, data, device)
+    describe_run(log, config, data, plan, device)
     parts = _parts(config, run, data, device, log, ranks, fresh=state is None)
-    _describe_division(log, plan, parts, ranks)
+    describe_division(log, plan, parts, ranks)
     evaluate = online(config, data, parts, log) if online and len(data.held_out) > 1 else None
     loop = Loop(
         config=config,
@@ -331,31 +332,3 @@ def _fitted_inputs(config: RunConfig, data: Data, ranks: Ranks) -> Inputs:
     """Inputs with statistics taken on rank 0, the same on all."""
     state = ranks.on_main(lambda: fit_inputs(config, data, worker_count(config)).state())
     return Inputs.from_state(state)
-
-
-def _describe_division(log: Log, plan: Plan, parts: Parts, ranks: Ranks) -> None:
-    """What batch norm and each query see, which several processes or micro-batches decide."""
-    if ranks.size > 1:
-        log.note(
-            f"{ranks.size} processes: each takes {plan.micro // ranks.size} of the {plan.micro} "
-            "clips of a micro-batch, and its batch norm sees these"
-        )
-    if about := parts.method.describe():
-        log.note(about)
-
-
-def _describe(log: Log, config: RunConfig, data: Data, device: torch.device) -> None:
-    log.note(", ".join(f"{name} {number}" for name, number in versions().items()))
-    log.note(", ".join(f"{name}: {value}" for name, value in describe_machine(device).items()))
-    left_out = ", ".join(f"{count} {why}" for why, count in data.left_out.items() if count)
-    log.note(
-        f"{config.data.corpus or 'tensors'}: {len(data.train)} instances to train on, "
-        f"{len(data.held_out)} held out by {data.split}"
-        + (f"; left out: {left_out}" if left_out else "")
-    )
-    late = [epoch for epoch in config.optimizer.milestones if epoch >= config.train.epochs]
-    if late:
-        log.note(
-            f"optimizer.milestones: {late} come after the last epoch and change nothing; "
-            f"a run of {config.train.epochs} epochs may want others"
-        )

@@ -302,8 +302,9 @@ def modalities_of(task: Task) -> tuple[str, ...]:
 def statistics_rows(train: Instances, seed: int) -> NDArray[np.int64]:
     """The rows that statistics are taken over: a fixed sample of those with sound."""
     sounding = np.flatnonzero(train.has_audio).astype(np.int64)
-    step = max(1, len(sounding) // STATISTICS_CLIPS)
-    return sounding[seed % step :: step][:STATISTICS_CLIPS]
+    # Rounded up: what is left out is spread over the whole corpus, which has an order.
+    step = max(1, -(-len(sounding) // STATISTICS_CLIPS))
+    return sounding[seed % step :: step]
 
 
 def fit_inputs(config: RunConfig, data: Data, workers: int) -> Inputs:

@@ -15,7 +15,7 @@ class NonFiniteError(RunError):
         self.rows = rows
         super().__init__(
             f"the loss is not finite in batches of these clips: {names}; their updates were not "
-            "made. Lower optimizer.lr or set train.precision=float32, and resume"
+            "made. Start a new run with a lower optimizer.lr, or with train.precision=float32"
         )
 
 
