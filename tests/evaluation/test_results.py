@@ -43,7 +43,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert tree["schema"] == results.SCHEMA
     assert tree["results"][0] == ROW.as_dict()
     assert tree["versions"]["earsight"] == __version__
-    assert {"torch", "numpy", "scikit-learn", "python"} <= set(tree["versions"])
+    assert {"torch", "numpy", "scikit-learn", "python", "source"} <= set(tree["versions"])
     assert [p.name for p in path.parent.iterdir()] == ["probe.json"]
 
 

@@ -1,8 +1,10 @@
 """Devices, threads and precision: what the settings' ``auto`` stands for here."""
 
 import ctypes
+import hashlib
 import os
 import platform
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,6 +112,16 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes a run or an evaluation."""
+    """Versions of what computes a run or an evaluation; ``source`` is a digest of ours."""
     packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
-    return {"earsight": __version__, "python": platform.python_version(), **packages}
+    own = {"earsight": __version__, "source": _source_digest()}
+    return {**own, "python": platform.python_version(), **packages}
+
+
+@cache
+def _source_digest() -> str:
+    """Of every module of the package: it changes between releases, too."""
+    digest, folder = hashlib.blake2b(digest_size=6), Path(__file__).parents[1]
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
