@@ -1,6 +1,9 @@
 """What a run needs to go on is, on a full disk, what it was before."""
 
+import errno
 import os
+import resource
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from earsight import api
 from earsight.config import write_yaml
 from earsight.files import write_whole
+from earsight.tensor_files import write_tensors
 from earsight.training.logging import cut_metrics
 from earsight.training.run_folder import save_encoders
 from earsight.training.setup import blank_inputs, build_model
@@ -45,3 +49,36 @@ def test_a_full_disk_leaves_what_a_run_had(small, tmp_path, monkeypatch, name):
 def test_ill_encoded_names_do_not_stop_a_write(tmp_path):
     write_whole(tmp_path / "x.txt", "caf\udce9")
     assert (tmp_path / "x.txt").read_text() == "caf?"
+
+
+def test_tensors_that_find_no_room_leave_what_there_was(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": torch.zeros(4)}, {"schema": "1"})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_tensors(path, {"x": torch.zeros(10_000)}, {"schema": "1"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_tensors_may_be_read_by_whom_other_files_may_be(tmp_path):
+    (tmp_path / "plain").touch()
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(4)}, {})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_features_that_cannot_be_kept_are_computed_and_told(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("evaluation"))
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "features").write_text("in the way")
+    found = api.evaluate(run, "knn", baseline=False)
+    assert found.rows
+    assert any("features are not kept" in note for note in found.details["notes"])

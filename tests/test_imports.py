@@ -38,6 +38,7 @@ ANYWHERE = {
     "version",
     "errors",
     "files",
+    "tensor_files",
     "terminal",
     "presets",
     "processor",

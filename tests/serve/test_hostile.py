@@ -5,11 +5,14 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from earsight import api
 from earsight.search.index import read_index
+from earsight.serve import upload
 from earsight.serve.app import build_app
 from earsight.serve.library import open_library
 from earsight.serve.limits import UploadLimits
@@ -259,11 +262,11 @@ def test_forms_of_another_kind(server):
     assert server.ask("/search", "POST", headers, many).status == 400
 
 
-def test_an_upload_that_does_not_arrive_in_time(served, finished):
+def posted(served, finished, body, **limits):
+    """The first answers to a form that is sent to a server of its own: status and text."""
     library = open_library(read_index(served / "index"))
-    limits = UploadLimits(seconds=0.3, at_once=1)
-    app = build_app(library, api.load(finished, device="cpu"), limits, ["here:1"])
-    headers, _ = form(b"")
+    app = build_app(library, api.load(finished, device="cpu"), UploadLimits(**limits), ["here:1"])
+    headers, whole = form(b"" if body is None else body)
     scope = {
         "type": "http",
         "method": "POST",
@@ -274,19 +277,37 @@ def test_an_upload_that_does_not_arrive_in_time(served, finished):
         "http_version": "1.1",
         "scheme": "http",
     }
-    sent = []
-
-    async def send(message):
-        sent.append(message)
 
     async def receive():
-        await asyncio.sleep(60)
+        if body is None:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": whole, "more_body": False}
 
-    for _ in range(2):  # the first leaves its place to the second
-        sent.clear()
-        asyncio.run(app(scope, receive, send))
-        assert sent[0]["status"] == 408
-        assert b"did not arrive within 0.3 s" in sent[1]["body"]
+    async def ask():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent[0]["status"], sent[1]["body"].decode()
+
+    return [asyncio.run(ask()) for _ in range(2)]
+
+
+def test_an_upload_that_does_not_arrive_in_time(served, finished):
+    # The first leaves its place to the second.
+    for status, text in posted(served, finished, None, seconds=0.3, at_once=1):
+        assert status == 408
+        assert "did not arrive within 0.3 s" in text
+
+
+def test_an_upload_that_finds_no_room(served, finished, monkeypatch):
+    full = SimpleNamespace(TemporaryFile=lambda prefix: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    monkeypatch.setattr(upload, "tempfile", full)
+    for status, text in posted(served, finished, bytes(300_000), at_once=1):
+        assert status == 413
+        assert "no room for the file" in text
 
 
 def connected(server):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import forked
@@ -81,6 +82,15 @@ def test_killed_and_resumed_equals_uninterrupted(
     learned, expected = (load_file(r / "encoders.safetensors") for r in (run, uninterrupted))
     assert learned.keys() == expected.keys()
     assert all(torch.equal(learned[name], expected[name]) for name in learned)
+    about, wanted = (inputs_of(r / "encoders.safetensors") for r in (run, uninterrupted))
+    assert about == wanted
+    assert about["audio_statistics_clips"] > 0
+
+
+def inputs_of(path):
+    """What a file of encoders says of their inputs."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["inputs"])
 
 
 def test_killed_before_the_first_checkpoint_starts_over(uninterrupted, corpus, small, tmp_path):

@@ -89,8 +89,8 @@ def classify(
         clips.append(torch.stack(answers).cpu())
     if not truth:
         raise ValueError(
-            "no clip could be read for the evaluation; scan the sources again, so that what is "
-            "gone or broken is left out"
+            "no clip could be read for the evaluation; scan the sources again with --deep, "
+            "so that what is gone or broken is left out (shards: prepare them again)"
         )
     classes, probability = torch.cat(truth), torch.cat(clips, dim=1)
     return [_scores(one, classes, tuple(failures)) for one in probability.unbind(dim=2)]

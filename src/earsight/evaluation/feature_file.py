@@ -7,7 +7,6 @@ Which device computed them is not part of it.
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -16,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from earsight.config import RunConfig, as_tree
 from earsight.corpus.instances import Instances
 from earsight.encoders.blocks import has_blocks
 from earsight.evaluation.features import Encoder, Features, Wanted, pack, unpack
+from earsight.tensor_files import write_tensors
 from earsight.transforms.inputs import Inputs
 
 SCHEMA = 2
@@ -125,11 +124,4 @@ def write_features(path: Path, features: Features) -> None:
         OSError: they cannot be written; a former file is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        tensors = {"row": features.row, **pack(features)}
-        plain = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(plain, temporary, {"schema": str(SCHEMA)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_tensors(path, {"row": features.row, **pack(features)}, {"schema": str(SCHEMA)})

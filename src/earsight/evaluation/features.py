@@ -140,8 +140,8 @@ def extract(
             parts.append(_batch_features(encoder, views, wanted))
     if not rows:
         raise ValueError(
-            "no clip could be read for the evaluation; scan the sources again, so that what is "
-            "gone or broken is left out"
+            "no clip could be read for the evaluation; scan the sources again with --deep, "
+            "so that what is gone or broken is left out (shards: prepare them again)"
         )
     row = torch.cat(rows)
     return [unpack(row, _joined(parts), tuple(failures)) for parts in collected]

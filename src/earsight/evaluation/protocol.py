@@ -144,8 +144,14 @@ class Evaluator:
                 path = paths[at]
                 # A file that could not be read may come back: such features are not kept.
                 if path is not None and not features.failures:
-                    write_features(path, features)
+                    self._keep(path, features)
         return [features for features in found if features is not None]
+
+    def _keep(self, path: Path, features: Features) -> None:
+        try:
+            write_features(path, features)
+        except OSError as error:
+            self.tell_of(f"features are not kept in {path.parent}: {error.strerror or error}")
 
     def _extract(
         self, instances: Instances, rows: Ints, encoders: Sequence[Encoder], wanted: Wanted

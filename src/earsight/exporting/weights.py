@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from earsight.errors import RunError
 from earsight.exporting.subject import WEIGHTS, Subject, public_tree
+from earsight.tensor_files import write_tensors
 
 
 def write_weights(subject: Subject, path: Path) -> None:
@@ -30,7 +31,7 @@ def write_weights(subject: Subject, path: Path) -> None:
         "notices": json.dumps(list(subject.terms.notices)),
     }
     config = json.dumps(public_tree(json.loads(before["config"])))
-    save_file(tensors, path, {**before, "config": config, **terms})
+    write_tensors(path, tensors, {**before, "config": config, **terms})
     copied = load_file(path)
     if copied.keys() != tensors.keys() or not all(
         torch.equal(x, copied[name]) for name, x in tensors.items()

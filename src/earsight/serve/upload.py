@@ -48,7 +48,8 @@ class Door:
         """The file of a request's form.
 
         Raises:
-            RefusedError: the form is another, too large or too slow, or there are too many.
+            RefusedError: the form is another, too large or too slow, there are too many, or the
+                disk for temporary files is full.
         """
         boundary = _checked(request, self._limits)
         if self._inside >= self._limits.at_once:
@@ -56,12 +57,18 @@ class Door:
                 429, "Other files are being looked at; try again.", {"Retry-After": "2"}
             )
         self._inside += 1
+        arrived = False
         try:
             with tempfile.TemporaryFile(prefix="earsight-") as file:
                 form = _Form(boundary, file, self._limits)
                 await _receive(request, form, self._limits)
                 file.seek(0)
+                arrived = True
                 yield Upload(file=file, name=form.name)
+        except OSError as error:
+            if arrived:
+                raise
+            raise RefusedError(413, "This machine has no room for the file.") from error
         finally:
             self._inside -= 1
 

@@ -37,8 +37,9 @@ class FailureCount:
         if self.failed > self.largest_share * max(self.drawn, _JUDGED_FROM):
             raise FailureShareError(
                 f"{self.failed} of {self.drawn} clips could not be read, more than "
-                f"data.max_failures={self.largest_share:g} allows; scan the sources again to leave "
-                "broken files out, or raise data.max_failures"
+                f"data.max_failures={self.largest_share:g} allows; scan the sources again with "
+                "--deep to leave broken files out (shards: prepare them again), or raise "
+                "data.max_failures"
             )
 
     def state(self) -> dict[str, object]:

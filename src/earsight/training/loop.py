@@ -232,6 +232,7 @@ class Loop:
             "model": self.parts.model.state_dict(),
             "method": self.parts.method.whole_state(),
             "inputs": self.parts.inputs.state_dict(),
+            "statistics_clips": self.parts.inputs.clips,
             "optimizer": self.parts.optimizer.state_dict(),
             "window": self.window.state(),
             "failures": self.failures.state(),
@@ -246,6 +247,8 @@ class Loop:
         self.parts.model.load_state_dict(state["model"])
         self.parts.method.load_state_dict(state["method"])
         self.parts.inputs.load_state_dict(state["inputs"])
+        # Checkpoints of earlier versions do not know how many.
+        self.parts.inputs.clips = state.get("statistics_clips", self.parts.inputs.clips)
         self.parts.optimizer.load_state_dict(state["optimizer"])
         self.window.load(state["window"], self.device)
         self.failures.load(state["failures"])

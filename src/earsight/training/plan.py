@@ -29,6 +29,11 @@ class Plan:
                 f"train.accumulate={train.accumulate}; set train.batch={nearest}"
             )
         samples = train.epoch_samples or size
+        if size < 2:
+            raise ValueError(
+                f"the corpus has {size} usable training instances; give it more, or hold out fewer "
+                "(data.holdout)"
+            )
         if size < train.batch or samples < train.batch:
             fewest = "train.epoch_samples" if samples < size else "the corpus"
             raise ValueError(

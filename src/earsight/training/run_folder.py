@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from earsight.config import RunConfig, as_tree, parse, read_yaml, write_yaml
-from earsight.files import put_in_place
+from earsight.tensor_files import write_tensors
 from earsight.transforms.inputs import Inputs
 from earsight.version import __version__
 
@@ -84,7 +84,6 @@ def save_encoders(
 
     Raises:
         OSError: it cannot be written; a former file is untouched, and nothing is left beside it.
-        SafetensorError: likewise.
     """
     state = inputs.state()
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -99,14 +98,8 @@ def save_encoders(
     }
     if licence:
         metadata["licence"] = licence
-    path = run / "encoders.safetensors"
-    temporary = path.with_name(path.name + ".part")
-    own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        save_file(own, temporary, metadata)
-        put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    own = {name: value.detach().cpu() for name, value in tensors.items()}
+    write_tensors(run / "encoders.safetensors", own, metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
