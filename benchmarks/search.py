@@ -31,7 +31,8 @@ from earsight.corpus.instances import Instances
 from earsight.search.approximate import Cells, make_cells, search_cells
 from earsight.search.embed import Embedded
 from earsight.search.embedder import Embedding
-from earsight.search.index import About, Index, begin, read_index, write_part
+from earsight.search.index import About, Index, begin, read_index
+from earsight.search.parts import write_part
 from earsight.search.query import By, Hit, search
 
 WINDOWS = 100_000

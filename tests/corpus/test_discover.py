@@ -34,6 +34,33 @@ def test_finds_media_recursively_in_order(tmp_path):
     assert absolute_path(file.path, file.root, found.roots["#1"]) == str(tmp_path / "a.wav")
 
 
+def test_files_of_other_kinds_are_counted_once(tmp_path):
+    for name in ("a.mp4", "b.TXT", "c/d.txt", "c/e.tar.gz", "README", ".hidden"):
+        make(tmp_path / name)
+    found = discover([str(tmp_path), f"{tmp_path}/"])
+    assert paths(found) == ["a.mp4"]
+    assert list(found.other.items()) == [(".txt", 2), ("", 1), (".gz", 1)]
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(ValueError, match=r"no media files found in .* \(4 files of other kinds\)"):
+        discover([str(tmp_path)])
+
+
+def test_kinds_can_be_printed_whatever_their_bytes(tmp_path):
+    try:
+        os.close(os.open(os.fsencode(tmp_path) + b"/x.\xff", os.O_CREAT))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    make(tmp_path / "a.mp4")
+    assert discover([str(tmp_path)]).other == {".\\udcff": 1}
+
+
+def test_rarer_names_of_known_containers_are_media(tmp_path):
+    names = ["a.divx", "b.m2v", "c.m4b", "d.mpeg4", "e.ogm"]
+    for name in names:
+        make(tmp_path / name)
+    assert paths(discover([str(tmp_path)])) == names
+
+
 def test_hidden_files_and_folders_are_passed_over(tmp_path):
     for name in (".hidden/a.mp4", "._a.mp4", "a.mp4"):
         make(tmp_path / name)

@@ -38,7 +38,18 @@ def test_tabs_and_a_first_column_of_any_name(tmp_path):
 def test_the_column_of_paths_may_stand_anywhere(tmp_path):
     labels = read_labels(written(tmp_path, "label,Filename,key\nx,a.mp4,0000000000000001\n"))
     assert labels.names == ["a.mp4"]
-    assert list(labels.columns) == ["label"]
+    assert list(labels.columns) == ["label", "key"]
+
+
+def test_only_the_column_of_paths_is_no_label(tmp_path):
+    labels = read_labels(written(tmp_path, "path,key,File,filename\na.mp4,C major,x,y\n"))
+    assert {name: texts.tolist() for name, texts in labels.columns.items()} == {
+        "key": ["C major"],
+        "File": ["x"],
+        "filename": ["y"],
+    }
+    by_file = read_labels(written(tmp_path, "filename,file\nx,a.mp4\n"))
+    assert (by_file.names, list(by_file.columns)) == (["a.mp4"], ["filename"])
 
 
 def test_leading_zeros_stay(tmp_path):
@@ -87,6 +98,7 @@ def test_nothing_matches_is_an_error_that_shows_both(tmp_path):
         ("train/0001.mp4,3\ntrain/0002.mp4,4\n", "the first line must name the columns"),
         ("path\na.mp4\n", "names no label"),
         ("path,x,x\na.mp4,1,2\n", "two columns are named 'x'"),
+        ("path,Split,split\na.mp4,train,val\n", "columns 'Split' and 'split' would both be"),
         ("path,,x\na.mp4,1,2\n", "column 2 has no name"),
         ("path,x\na.mp4,1,2\n", "line 2 has 3 cells and the header 2"),
         ("path,x\na.mp4,1\n./a.mp4,2\n", "lines 2 and 3 both name 'a.mp4'"),

@@ -100,7 +100,9 @@ def test_no_readable_file_at_all_ends_with_a_sentence(rows, workers):
     for path in rows.path:
         Path(path).write_bytes(b"no video")
     clips = TrainingClips(rows, settings(), batch=2, views=1)
-    with pytest.raises(LoaderError, match=r"^21 files in a row could not be read, the last .*scan"):
+    with pytest.raises(
+        LoaderError, match=r"^21 files in a row could not be read, the last .*--deep.*prepare"
+    ):
         list(load(clips, range(1), DataConfig(), workers=workers))
 
 
@@ -250,6 +252,23 @@ def test_workers_leave_the_process_group_and_can_still_be_ended(rows):
     assert worker.exitcode == -signal.SIGTERM
     with pytest.raises(LoaderError, match="a worker that decodes ended"):
         list(batches)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="asks /proc what is blocked")
+def test_workers_are_deaf_to_ctrl_c_from_their_start():
+    """Before they say so themselves, which is after all that they import and are given."""
+    context = multiprocessing.get_context("spawn")
+    with loader._shielded():
+        worker = context.Process(target=time.sleep, args=(60,))
+        worker.start()
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    worker.kill()
+    worker.join()
+    (blocked,) = (int(x.split()[1], 16) for x in status.splitlines() if x.startswith("SigBlk"))
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert blocked >> (signal.SIGTERM - 1) & 1
+    here = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not here & {signal.SIGINT, signal.SIGTERM}
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

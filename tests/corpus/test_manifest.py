@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +127,87 @@ def test_missing_columns_are_named(tmp_path):
     write(dataclasses.replace(corpus, table=corpus.table.drop_columns(["key", "width"])), path)
     with pytest.raises(ValueError, match="lacks the columns key, width"):
         read(path)
+
+
+def retold(path, change):
+    """A manifest whose metadata are changed: the function is given them, or gives others."""
+    table = pq.read_table(write_at(path))
+    about = json.loads(table.schema.metadata[b"earsight"])
+    changed = change(about)
+    text = json.dumps(about if changed is None else changed)
+    pq.write_table(table.replace_schema_metadata({b"earsight": text.encode()}), path)
+
+
+def write_at(path):
+    write(corpus_of(info()), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda about: about["settings"].update(depth=3), "ScanSettings has depth"),
+        (lambda about: about["settings"].update(segment="long"), "tells segment as 'long'"),
+        (lambda about: about["settings"]["limits"].update(bytes=3), "Limits has bytes"),
+        (lambda about: about["settings"].update(limits=3), "Limits is no table of names"),
+        (lambda about: about["settings"].pop("limits") and None, "does not tell the settings"),
+        (lambda about: about.pop("settings") and None, "does not tell the settings"),
+        (lambda about: about.pop("roots") and None, "does not tell where its sources lie"),
+        (lambda about: about.update(roots={"#1": 3}), "does not tell where its sources lie"),
+        (lambda about: about.update(roots={}), "does not tell where the source #1 lies"),
+        (lambda about: about.update(part={"number": 5, "of": 2}), "Part cannot be"),
+        (lambda about: about.update(part={"number": 0}), "Part cannot be"),
+        (lambda about: about.update(prepared={"crt": 3}), "Coding has crt"),
+        (lambda about: about.update(cells="many"), "tells cells as 'many'"),
+    ],
+)
+def test_what_a_newer_version_tells_is_refused_with_the_remedy(tmp_path, change, says):
+    path = tmp_path / "corpus.parquet"
+    retold(path, change)
+    with pytest.raises(ValueError, match=rf"corpus\.parquet is damaged.*{says}.*scan its sources"):
+        read(path, parts=True)
+
+
+def test_metadata_that_are_no_table_are_refused(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    retold(path, lambda about: [1, 2])
+    with pytest.raises(ValueError, match=r"corpus\.parquet is no corpus, or is damaged"):
+        read(path)
+    table = pq.read_table(path).replace_schema_metadata({b"earsight": b"{no json"})
+    pq.write_table(table, path)
+    with pytest.raises(ValueError, match=r"corpus\.parquet is no corpus, or is damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("size", ["10"], r"holds text \(string\) where whole numbers \(int64\)"),
+        ("start", ["0"], "holds text .* where numbers"),
+        ("path", [3], "holds whole numbers .* where text"),
+        ("width", [2**40], "int64"),
+        ("label:digit", [7], "holds whole numbers"),
+    ],
+)
+def test_columns_of_other_kinds_are_refused(tmp_path, name, values, says):
+    path = tmp_path / "corpus.parquet"
+    corpus = corpus_of(info())
+    kept = [one for one in corpus.table.column_names if one != name]
+    table = corpus.table.select(kept).append_column(name, pa.array(values))
+    write(dataclasses.replace(corpus, table=table), path)
+    with pytest.raises(ValueError, match=rf"corpus\.parquet is damaged.*column {name}.*{says}"):
+        read(path)
+
+
+def test_types_that_another_program_widened_are_narrowed(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    corpus = corpus_of(info())
+    wide = corpus.table
+    for name, kind in {"width": pa.int64(), "reason": pa.large_string()}.items():
+        at = wide.schema.get_field_index(name)
+        wide = wide.set_column(at, name, wide.column(name).cast(kind))
+    write(dataclasses.replace(corpus, table=wide), path)
+    assert read(path).table.equals(corpus.table)
 
 
 def test_a_full_disk_leaves_the_earlier_corpus(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Manifests of parts join to the bytes that one scan writes."""
 
+import dataclasses
 import json
 import os
 import random
@@ -7,10 +8,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from earsight import api, cli
-from earsight.corpus.manifest import read
+from earsight.corpus.manifest import MEMBER_FIELDS, read, write
+from earsight.media.types import Coding
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_scan import Probe, fake
@@ -192,6 +195,30 @@ def test_scans_of_different_folders_join_to_one_scan_of_both(media, tmp_path):
     (other / "one-more.mp4").unlink()
     with pytest.raises(ValueError, match=r"one-more\.mp4: cannot be opened.*merge where"):
         api.merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "m.parquet")
+
+
+def test_only_a_whole_manifest_is_replaced(media, tmp_path):
+    places, _ = scan_parts([str(media)], tmp_path / "parts", 2, probe=Probe(), **OPTIONS)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("to be kept")
+    with pytest.raises(ValueError, match=r"notes\.txt is no corpus, or is damaged"):
+        api.merge(places, notes)
+    assert notes.read_text() == "to be kept"
+    part = places[0].read_bytes()
+    with pytest.raises(ValueError, match=r"manifest of part \d/2; give another output"):
+        api.merge(places, places[0])
+    assert places[0].read_bytes() == part
+    with pytest.raises(ValueError, match="a folder that exists"):
+        api.merge(places, tmp_path / "nowhere/m.parquet")
+    for _ in range(2):  # what a merge made may be made anew
+        assert api.merge(places, tmp_path / "m.parquet").files == 34
+    whole = read(tmp_path / "m.parquet")
+    table = whole.table
+    for field in MEMBER_FIELDS:
+        table = table.append_column(field, pa.nulls(len(whole), field.type))
+    write(dataclasses.replace(whole, table=table, prepared=Coding()), tmp_path / "s.parquet")
+    with pytest.raises(ValueError, match="manifest of prepared shards; give another output"):
+        api.merge(places, tmp_path / "s.parquet")
 
 
 def test_named_sources_must_lie_at_one_place(media, tmp_path):

@@ -1,9 +1,12 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from earsight.corpus.parallel import Lost, cores, each
+from earsight.corpus.parallel import Lost, cores, deaf_to, each
 
 MODULE = """
 import os, signal, time
@@ -72,6 +75,59 @@ def test_workers_that_cannot_start_say_so(work, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="use 0 workers"):
         list(each(work, ["a"], workers=1, seconds=[20]))
+
+
+SLOW_TO_START = """
+import sys, time
+from pathlib import Path
+
+if __name__ != "__main__":  # a worker, before it has said which signals it heeds
+    (Path(sys.argv[1]) / "starting").touch()
+    time.sleep(SECONDS)
+
+def work(item):
+    return item
+
+if __name__ == "__main__":
+    from earsight.corpus.parallel import each
+    list(each(work, list(range(9)), workers=2, seconds=[60] * 9))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals a group of processes")
+def test_ctrl_c_while_workers_start_is_for_the_parent_alone(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SLOW_TO_START.replace("SECONDS", "5"))
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "starting").exists():
+        assert parent.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, told = parent.communicate(timeout=60)
+    assert parent.returncode == -signal.SIGINT
+    assert told.count("Traceback (most recent call last)") == 1
+    assert told.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_what_was_sent_meanwhile_arrives_at_the_end():
+    order = []
+
+    def interrupted():
+        with deaf_to(signal.SIGINT):
+            os.kill(os.getpid(), signal.SIGINT)
+            order.append("deaf")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert order == ["deaf"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_nothing_to_do_starts_nothing(work):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -341,6 +342,34 @@ def test_report_as_text(run, videos, tmp_path):
     assert "loop: leads to a folder that is scanned already" in text
     assert "2 files, 2 instances, 1 ok" in text
     assert "1 files have none, such as b.mp4" in text
+
+
+def test_the_report_counts_files_of_other_kinds(run, videos):
+    fake(videos / "a.mp4")
+    for name in ("1.txt", "2.txt", "notes", *(f"x.{n:02d}" for n in range(12))):
+        (videos / name).write_text("no media")
+    report, _, _ = run()
+    assert report.other == {".txt": 2, "": 1} | {f".{n:02d}": 1 for n in range(8)} | {"others": 4}
+    line = "15 files of other kinds passed over: .txt 2, no extension 1, .00 1, "
+    assert line in format_report(report)
+    assert json.loads(json.dumps(dataclasses.asdict(report)))["other"] == report.other
+
+
+def test_the_report_names_files_that_are_cut_short(videos, tmp_path):
+    for name in "ab":
+        fake(videos / f"{name}.mkv", video=25, audio=25, pad=ord(name))
+
+    def probe(path, limits):
+        notes = ("stream 0 chosen of 2 video streams", "is cut short: its header says 60.0 s")
+        return dataclasses.replace(Probe()(path, limits), notes=notes[: 1 + ("a.mkv" in path)])
+
+    settings = {"workers": 0, "probe": probe, "segment": 10.0}
+    report = scan([str(videos)], tmp_path / "c.parquet", **settings)
+    assert report.cut_short == [("a.mkv", "its header says 60.0 s")]
+    told = "1 are cut short, and used as far as they go:\n  a.mkv: its header says 60.0 s"
+    assert told in format_report(report)
+    again = scan([str(videos)], tmp_path / "c.parquet", **settings)
+    assert (again.reused, again.cut_short) == (2, report.cut_short)
 
 
 def test_the_report_names_unknown_splits_and_files_without_one(run, videos, tmp_path):

@@ -1,3 +1,4 @@
+import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -7,10 +8,18 @@ import av
 import numpy as np
 import pytest
 
+from earsight.corpus.discover import EXTENSIONS
 from earsight.media import probe as probe_module
 from earsight.media.decode import decode
 from earsight.media.probe import probe
-from earsight.media.types import AudioRequest, ClipRequest, Limits, MediaError, VideoRequest
+from earsight.media.types import (
+    CUT_SHORT,
+    AudioRequest,
+    ClipRequest,
+    Limits,
+    MediaError,
+    VideoRequest,
+)
 
 IRREGULAR = tuple(int(t) for t in np.cumsum([1, 1, 5, 2, 1, 9, 1, 1, 3, 2] * 4) - 1)
 
@@ -246,6 +255,95 @@ def test_what_is_left_of_a_stream_that_breaks_off(make: Any, media: Path, suffix
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 3 // 4])
     assert probe(path).duration == pytest.approx(3.0, abs=0.25)
+
+
+@pytest.mark.parametrize(
+    ("written", "named", "codec"),
+    [
+        ("avi", "divx", "mpeg4"),
+        ("m2v", "m2v", "mpeg2video"),
+        ("mp4", "mpeg4", "libx264"),
+        ("m4a", "m4b", "aac"),
+        ("ogg", "ogm", "libopus"),
+    ],
+)
+def test_rarer_extensions(make: Any, media: Path, written: str, named: str, codec: str) -> None:
+    sound = codec in ("aac", "libopus")
+    stream = make.Audio(codec=codec, rate=48000) if sound else make.Video(codec=codec)
+    path = make.write(media / f"rare.{written}", stream).rename(media / f"rare-{codec}.{named}")
+    assert named in EXTENSIONS
+    info = probe(path)
+    assert info.notes == ()
+    assert info.duration == pytest.approx(2, abs=0.15)
+
+
+def shortened(path: Path, share: float) -> Path:
+    """The file with so much of its bytes, beside it."""
+    data = path.read_bytes()
+    cut = path.with_name(f"{path.stem}-cut{path.suffix}")
+    cut.write_bytes(data[: round(len(data) * share)])
+    return cut
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "avi", "flv"])
+def test_files_that_end_before_their_header_says_are_noted(
+    make: Any, media: Path, suffix: str
+) -> None:
+    codecs = ("libvpx", "libopus") if suffix == "webm" else ("libx264", "aac")
+    path = make.write(
+        media / f"long.{suffix}",
+        make.Video(ticks=range(200), codec=codecs[0]),
+        make.Audio(seconds=10.0, rate=48000, codec=codecs[1]),
+    )
+    assert probe(path).notes == ()
+    cut = probe(shortened(path, 0.4))
+    assert len(cut.notes) == 1
+    assert re.fullmatch(
+        r"is cut short: its header says 10\.[01] s, it holds [34]\.\d s", cut.notes[0]
+    )
+    assert cut.duration == pytest.approx(4, abs=0.5)
+
+
+def test_real_videos_are_whole_until_they_are_cut(real: Path, tmp_path: Path) -> None:
+    for path in real.iterdir():
+        assert not any(CUT_SHORT in note for note in probe(path).notes)
+    copy = Path(shutil.copy(real / "flipping_a_pancake.mkv", tmp_path / "a.mkv"))
+    assert probe(shortened(copy, 0.5)).notes[0].startswith(CUT_SHORT)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame", "aac"])
+def test_a_live_recording_tells_no_length_that_could_be_missed(
+    make: Any, media: Path, codec: str
+) -> None:
+    sound = make.Audio(seconds=10.0, codec=codec)
+    path = make.write(media / f"live-{codec}.mkv", sound, options={"live": "1"})
+    assert probe(path).notes == ()
+    assert probe(shortened(path, 0.4)).notes == ()
+
+
+def test_a_stream_that_is_not_chosen_may_be_the_longest(make: Any, media: Path) -> None:
+    pictures = (make.Video(), make.Video(ticks=range(300), first=7, size=(64, 48)))
+    path = make.write(media / "uneven.mkv", *pictures)
+    info = probe(path)
+    assert info.duration == pytest.approx(2, abs=0.1)
+    assert info.notes == ("stream 0 chosen of 2 video streams",)
+
+
+@pytest.mark.usefixtures("exact_matroska")
+def test_a_file_that_starts_late_is_whole(make: Any, media: Path) -> None:
+    late = make.Video(ticks=range(400, 440))
+    assert probe(make.write(media / "late.mkv", late)).notes == ()
+
+
+def test_an_avi_may_end_in_frames_without_bytes(make: Any, media: Path) -> None:
+    path = make.write(media / "still-end.avi", make.Video(ticks=(*range(20), 199)))
+    data = path.read_bytes()
+    last = data.rindex(b"00dc", 0, data.rindex(b"idx1"))
+    size = (last - 8).to_bytes(4, "little")
+    path.write_bytes(data[:4] + size + data[8:last])
+    assert probe(path).notes == ()
+    path.write_bytes(data[:last])
+    assert probe(path).notes[0].startswith(CUT_SHORT)
 
 
 def test_moved_files_tell_the_same(make: Any, media: Path, tmp_path: Path) -> None:

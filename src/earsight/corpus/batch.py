@@ -7,17 +7,33 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from earsight.corpus.keys import key_text
+from earsight.media.types import MediaError
+
 View = Mapping[str, Tensor]
 """Modality to tensor: ``video (B, C, T, H, W)`` uint8, ``audio (B, samples)`` float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An instance that could not be read, whose place another draw took."""
+    """An instance that could not be read, whose place another draw took.
+
+    Attributes:
+        key: its name, in hexadecimal digits.
+        path: of its file.
+        reason: in a few words.
+        passing: whether that may change without the file changing.
+    """
 
     key: str
     path: str
     reason: str
+    passing: bool = False
+
+
+def failure_of(key: int, path: str, error: MediaError) -> Failure:
+    """An instance that a source could not read."""
+    return Failure(key=key_text(key), path=path, reason=str(error), passing=error.passing)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from earsight.config import AudioConfig, DataConfig, VideoConfig
-from earsight.corpus.batch import Batch, Failure
+from earsight.corpus.batch import Batch, Failure, failure_of
 from earsight.corpus.heartbeat import Heartbeat, decoding
 from earsight.corpus.instances import Instances
-from earsight.corpus.keys import key_text
 from earsight.corpus.requests import evaluation_requests
 from earsight.corpus.sampling import (
     Order,
@@ -259,8 +258,7 @@ def _decode(
         with decoding(clips.heartbeat, row):
             return clips.source.read(int(instances.key[row]), request, clips.settings.limits)
     except MediaError as error:
-        key = key_text(int(instances.key[row]))
-        failures.append(Failure(key=key, path=request.path, reason=str(error)))
+        failures.append(failure_of(int(instances.key[row]), request.path, error))
         return None
 
 
@@ -268,7 +266,8 @@ def _hopeless(failures: Sequence[Failure]) -> str:
     last = failures[-1]
     return (
         f"{len(failures)} files in a row could not be read, the last {last.path} ({last.reason}); "
-        "scan the sources again, so that what is gone or broken is left out"
+        "scan again with --deep to leave broken files out; where they are shards, copy the shard "
+        "again, or delete it and run `earsight prepare` again"
     )
 
 

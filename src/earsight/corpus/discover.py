@@ -3,15 +3,19 @@
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from earsight.corpus.keys import normal_path
 
-_VIDEO = "3g2 3gp asf avi f4v flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-_AUDIO = "aac aif aiff amr au caf flac m4a mka mp2 mp3 oga ogg opus wav wma"
+_VIDEO = (
+    "3g2 3gp asf avi divx f4v flv m2ts m2v m4v mkv mov mp4 mpeg mpeg4 mpg mts mxf ogm ogv ts vob "
+    "webm wmv"
+)
+_AUDIO = "aac aif aiff amr au caf flac m4a m4b mka mp2 mp3 oga ogg opus wav wma"
 
 VIDEO_EXTENSIONS = frozenset(_VIDEO.split())
 """Extensions of files that hold pictures, in lower case."""
@@ -54,11 +58,14 @@ class Discovery:
         files: sorted by path.
         roots: absolute folder of each root that the files name.
         skipped: what could not be looked at, sorted.
+        other: files that are no media by their extension, by that extension (``.txt``, in lower
+            case; empty for none).
     """
 
     files: list[Found]
     roots: dict[str, str]
     skipped: list[Skipped] = field(default_factory=list)
+    other: Mapping[str, int] = field(default_factory=dict)
 
 
 def prefix_of(root: str) -> str:
@@ -101,14 +108,15 @@ def discover(sources: Sequence[str]) -> Discovery:
     """
     discovery = find_media(sources)
     if not discovery.files:
-        raise ValueError(_nothing([parse_source(text) for text in sources], discovery.skipped))
+        raise ValueError(_nothing([parse_source(text) for text in sources], discovery))
     return discovery
 
 
 def find_media(sources: Sequence[str]) -> Discovery:
     """Find media files by extension, recursively; perhaps none.
 
-    Links are followed, but no folder is entered twice; hidden files and folders are passed over.
+    Links are followed, but no folder is entered twice; hidden files and folders are passed over,
+    and files of other extensions are counted.
     A source that is a file is taken whatever its extension.
 
     Args:
@@ -118,15 +126,17 @@ def find_media(sources: Sequence[str]) -> Discovery:
         ValueError: a source does not exist, or two files have the same path relative to the roots
             of their sources.
     """
-    parsed = [parse_source(text) for text in sources]
+    # Each once, or what it passes over would be counted twice.
+    parsed = dict.fromkeys(parse_source(text) for text in sources)
     roots: dict[str, str] = {}
     found: dict[str, tuple[Found, str]] = {}
     skipped: list[Skipped] = []
+    other: Counter[str] = Counter()
     for source in parsed:
         is_file = Path(source.path).is_file()
         folder = str(Path(source.path).parent) if is_file else source.path
         root = _root(source.name, folder, roots)
-        entries = _one_file(source.path, skipped) if is_file else _walk(folder, skipped)
+        entries = _one_file(source.path, skipped) if is_file else _walk(folder, skipped, other)
         for relative, size, mtime_ns in entries:
             path = prefix_of(root) + relative
             _add(found, Found(path, root, size, mtime_ns), absolute_path(path, root, folder))
@@ -136,6 +146,7 @@ def find_media(sources: Sequence[str]) -> Discovery:
         files=files,
         roots={root: folder for root, folder in roots.items() if root in used},
         skipped=sorted(skipped),
+        other=dict(sorted(other.items(), key=lambda kind: (-kind[1], kind[0]))),
     )
 
 
@@ -172,7 +183,7 @@ def _one_file(path: str, skipped: list[Skipped]) -> Iterator[tuple[str, int, int
         yield name, info.st_size, info.st_mtime_ns
 
 
-def _walk(top: str, skipped: list[Skipped]) -> Iterator[tuple[str, int, int]]:
+def _walk(top: str, skipped: list[Skipped], other: Counter[str]) -> Iterator[tuple[str, int, int]]:
     """Files below ``top`` as relative path, size and time of change.
 
     Linked folders come after all others, so that a link never takes a file's own path from it.
@@ -203,7 +214,7 @@ def _walk(top: str, skipped: list[Skipped]) -> Iterator[tuple[str, int, int]]:
             if is_folder:
                 (links if entry.is_symlink() else folders).append(below)
             elif is_folder is not None:
-                yield from _entry(entry, below, skipped)
+                yield from _entry(entry, below, skipped, other)
         todo.extend(reversed(folders))
 
 
@@ -217,10 +228,13 @@ def _is_folder(entry: os.DirEntry[str], skipped: list[Skipped]) -> bool | None:
 
 
 def _entry(
-    entry: os.DirEntry[str], relative: str, skipped: list[Skipped]
+    entry: os.DirEntry[str], relative: str, skipped: list[Skipped], other: Counter[str]
 ) -> Iterator[tuple[str, int, int]]:
-    extension = entry.name.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS or not _is_unicode(relative, entry.path, skipped):
+    stem, dot, end = entry.name.rpartition(".")
+    if end.lower() not in EXTENSIONS:
+        other[_shown(dot + end).lower() if stem else ""] += 1
+        return
+    if not _is_unicode(relative, entry.path, skipped):
         return
     try:
         info = entry.stat()
@@ -260,9 +274,11 @@ def _why(error: OSError) -> str:
     return f"cannot be read: {(error.strerror or str(error)).lower()}"
 
 
-def _nothing(sources: Sequence[Source], skipped: Sequence[Skipped]) -> str:
+def _nothing(sources: Sequence[Source], discovery: Discovery) -> str:
     places = ", ".join(_shown(source.path) for source in sources)
+    skipped, others = discovery.skipped, sum(discovery.other.values())
     also = f" ({len(skipped)} left out: {skipped[0].path} {skipped[0].reason})" if skipped else ""
+    also += f" ({others} files of other kinds)" if others else ""
     return (
         f"no media files found in {places}{also}; give a folder that holds videos or sounds, "
         "such as .mp4, .mkv, .webm or .wav"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from earsight.corpus.discover import Found
-from earsight.corpus.manifest import FILE_FIELDS, Corpus
+from earsight.corpus.manifest import FILE_FIELDS, NOTE_SEPARATOR, Corpus
 from earsight.corpus.parallel import Lost
 from earsight.corpus.status import UNREADABLE
 from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
@@ -117,7 +117,7 @@ def _row(file: Found, outcome: MediaInfo | Unread | Lost) -> dict[str, Any]:
         "file_duration": info.duration,
         "video_streams": info.video_streams,
         "audio_streams": info.audio_streams,
-        "notes": "; ".join(info.notes),
+        "notes": NOTE_SEPARATOR.join(info.notes),
         "video_stream": video.stream,
         "video_codec": video.codec,
         "width": video.width,

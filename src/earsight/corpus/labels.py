@@ -57,10 +57,11 @@ def read_labels(path: Path) -> Labels:
     """Read labels.
 
     The column of files is the one named ``path``, ``file`` or ``filename``, or ``key``, or else
-    the first. A cell may hold several labels, joined by ``;``.
+    the first; all others are labels. A cell may hold several labels, joined by ``;``.
 
     Raises:
-        ValueError: the file cannot be read, has no header or no labels, or names a file twice.
+        ValueError: the file cannot be read, has no header or no labels, names a file twice, or has
+            two columns of splits.
     """
     header, rows, lines = _read_rows(path)
     _check_header(header, path)
@@ -72,7 +73,7 @@ def read_labels(path: Path) -> Labels:
     _check_names(names, lines, path)
     columns = {}
     for number, name in enumerate(header):
-        if number not in named[1:] and number != at:
+        if number != at:
             texts = np.array([row[number] or None for row in rows], dtype=object)
             columns[SPLIT if name.lower() == SPLIT else name] = texts
     return Labels(source=str(path), by_key=by_key, names=names, columns=columns)
@@ -113,6 +114,10 @@ def _check_header(header: Sequence[str], path: Path) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"{path}: two columns are named {twice[0]!r}; give each its own name")
+    splits = [name for name in header if name.lower() == SPLIT]
+    if len(splits) > 1:
+        both = " and ".join(map(repr, splits[:2]))
+        raise ValueError(f"{path}: the columns {both} would both be the split; rename one")
     if "" in header:
         raise ValueError(f"{path}: column {header.index('') + 1} has no name; {_REMEDY}")
     looks = [name for name in header if PurePosixPath(name).suffix.lower()[1:] in EXTENSIONS]

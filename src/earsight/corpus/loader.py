@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from multiprocessing.context import BaseContext
 
 import torch
@@ -18,6 +18,7 @@ from earsight.config import DataConfig
 from earsight.corpus.batch import Batch
 from earsight.corpus.clips import EvaluationClips, LoaderError, TrainingClips
 from earsight.corpus.heartbeat import Heartbeat
+from earsight.corpus.parallel import deaf_to
 from earsight.corpus.windows import WindowClips
 from earsight.media.nearby import NearbyError
 
@@ -104,19 +105,14 @@ def _explain(error: RuntimeError, clips: Clips, data: DataConfig, heartbeat: Hea
         ) from error
 
 
-@contextmanager
-def _shielded() -> Iterator[None]:
-    """Processes started in here are blind to SIGTERM, until they say otherwise."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _shielded() -> AbstractContextManager[None]:
+    """Processes started in here are deaf to Ctrl-C and SIGTERM, until they say otherwise."""
+    return deaf_to(signal.SIGINT, signal.SIGTERM)
 
 
 def _start_worker(_: int) -> None:
     # Ctrl-C and torchrun signal the whole process group; the main process decides when workers
-    # end, by a SIGTERM to them alone.
+    # end, by a SIGTERM to them alone. Until here they were deaf to both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

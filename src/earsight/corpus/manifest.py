@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earsight.corpus.discover import absolute_path
+from earsight.corpus.manifest_check import (
+    METADATA,
+    about_of,
+    built,
+    damaged,
+    no_corpus,
+    roots_of,
+    typed,
+)
 from earsight.corpus.part import Part
 from earsight.corpus.replacing import replacing
 from earsight.corpus.status import UNREADABLE, Content, content_of
@@ -28,6 +37,7 @@ SCHEMA = 1
 
 LABEL_PREFIX = "label:"
 LABEL_SEPARATOR = ";"
+NOTE_SEPARATOR = "; "
 SPLIT = "split"
 
 FILE_FIELDS = pa.schema(
@@ -90,7 +100,8 @@ NAME = "corpus.parquet"
 HERE = "."
 """The root that stands for the folder in which the manifest lies."""
 
-_METADATA = b"earsight"
+Built = TypeVar("Built")
+
 _ROW_GROUP = 131072
 
 
@@ -214,7 +225,7 @@ def write(corpus: Corpus, path: Path) -> None:
         about["cells"] = corpus.cells
     if corpus.part is not None:
         about["part"] = asdict(corpus.part)
-    metadata = {_METADATA: json.dumps(about).encode()}
+    metadata = {METADATA: json.dumps(about).encode()}
     table = corpus.table.replace_schema_metadata(metadata)
     with replacing(path) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
@@ -254,8 +265,8 @@ def read(corpus: str | Path, *, parts: bool = False) -> Corpus:
         parts: whether it may be a part of a corpus, which nothing else than merging is made for.
 
     Raises:
-        ValueError: there is none, it is damaged or no manifest, it has another schema, or it is a
-            part and none was wanted.
+        ValueError: there is none, it is damaged or no manifest, it has another schema, tells what
+            is not known here, or is a part where none was wanted.
     """
     path = place_of(corpus)
     try:
@@ -265,38 +276,57 @@ def read(corpus: str | Path, *, parts: bool = False) -> Corpus:
             f"{path}: no such corpus; make one with 'earsight scan SOURCE -o {path}'"
         ) from error
     except pa.ArrowInvalid as error:
-        raise ValueError(_no_corpus(path)) from error
+        raise ValueError(no_corpus(path)) from error
     except OSError as error:
         raise ValueError(f"{path}: the corpus cannot be read: {error}") from error
-    about = _about(table, path)
+    about = about_of(table, path)
     if about.get("schema") != SCHEMA:
         raise ValueError(
             f"{path} has schema {about.get('schema')}, and this version reads schema {SCHEMA}; "
             "scan its sources again into a new file (keys stay the same)"
         )
-    prepared = about.get("prepared")
-    fields = [*FILE_FIELDS.names, *INSTANCE_FIELDS.names]
-    missing = {*fields, *(MEMBER_FIELDS.names if prepared else ())} - set(table.column_names)
-    if missing:
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}; scan its sources again"
-        )
-    part = None if about.get("part") is None else Part(**about["part"])
+    prepared = _or_none(Coding, about.get("prepared"), path)
+    table = _checked(table, prepared is not None, path)
+    part = _or_none(Part, about.get("part"), path)
     if part is not None and not parts:
         raise ValueError(
             f"{path} is part {part} of a corpus; join all parts by `earsight merge`, and give what "
             "that writes"
         )
-    settings = about["settings"]
-    limits = Limits(**settings.pop("limits"))
+    cells = about.get("cells", 0)
+    if not isinstance(cells, int):
+        raise damaged(path, f"it tells cells as {cells!r}")
     return Corpus(
-        table=table.replace_schema_metadata(None),
-        roots=_roots(path, about["roots"]),
-        settings=ScanSettings(**settings, limits=limits),
-        prepared=None if prepared is None else Coding(**prepared),
-        cells=about.get("cells", 0),
+        table=table,
+        roots=_roots(path, roots_of(about.get("roots"), table.column("root"), path)),
+        settings=_settings(about.get("settings"), path),
+        prepared=prepared,
+        cells=cells,
         part=part,
     )
+
+
+def _or_none(kind: type[Built], values: object, path: str) -> Built | None:
+    return None if values is None else built(kind, values, path)
+
+
+def _settings(values: object, path: str) -> ScanSettings:
+    if not isinstance(values, dict) or "limits" not in values:
+        raise damaged(path, "it does not tell the settings of its scan")
+    return built(ScanSettings, values | {"limits": built(Limits, values["limits"], path)}, path)
+
+
+def _checked(table: pa.Table, prepared: bool, path: str) -> pa.Table:
+    """The table, less its metadata, once it has all columns and each holds what it should."""
+    wanted = [*FILE_FIELDS, *INSTANCE_FIELDS, *(MEMBER_FIELDS if prepared else ())]
+    missing = {field.name for field in wanted} - set(table.column_names)
+    if missing:
+        raise ValueError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}; scan its sources again"
+        )
+    labels = [n for n in table.column_names if n == SPLIT or n.startswith(LABEL_PREFIX)]
+    wanted += [pa.field(name, pa.string()) for name in labels]
+    return typed(table.replace_schema_metadata(None), wanted, path)
 
 
 def _table(path: str) -> pa.Table:
@@ -328,19 +358,3 @@ def _roots(path: str, roots: Mapping[str, str]) -> dict[str, str]:
     else:
         here = path.rpartition("/")[0]
     return {name: here if root == HERE else root for name, root in roots.items()}
-
-
-def _about(table: pa.Table, path: str) -> dict[str, Any]:
-    text = (table.schema.metadata or {}).get(_METADATA)
-    if text is None:
-        raise ValueError(_no_corpus(path))
-    about = json.loads(text)
-    assert isinstance(about, dict)
-    return about
-
-
-def _no_corpus(path: str) -> str:
-    return (
-        f"{path} is no corpus, or is damaged; make one with 'earsight scan SOURCE -o FILE', where "
-        "FILE is new"
-    )

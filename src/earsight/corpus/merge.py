@@ -95,12 +95,14 @@ def merge_manifests(places: Sequence[Path], output: Path) -> MergeReport:
 
     Raises:
         ValueError: parts are missing, or manifests contradict each other: in what a file holds, in
-            labels, in settings, or in where their sources lie.
+            labels, in settings, or in where their sources lie; or ``output`` is a file that no
+            merge made.
         OSError: the manifest cannot be written.
     """
     began = time.monotonic()
     if not places:
         raise ValueError("nothing to merge; give the manifests of all parts")
+    _check_output(output)
     found = [read(place, parts=True) for place in places]
     _check(found, places)
     roots, renamed = _roots(found, places)
@@ -127,6 +129,19 @@ def merge_manifests(places: Sequence[Path], output: Path) -> MergeReport:
         duplicates=int(corpus.is_duplicate().sum()),
         seconds=time.monotonic() - began,
     )
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace anything but the manifest of a whole corpus."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise ValueError(f"{output}: give a file in a folder that exists, such as corpus.parquet")
+    if not output.exists():
+        return
+    earlier = read(output, parts=True)
+    if earlier.prepared is not None:
+        raise ValueError(f"{output}: is the manifest of prepared shards; give another output")
+    if earlier.part is not None:
+        raise ValueError(f"{output}: is the manifest of part {earlier.part}; give another output")
 
 
 def _check(found: Sequence[Corpus], places: Sequence[Path]) -> None:

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import queue
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as TimedOut
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -83,7 +86,7 @@ def _until_broken(
     """Work through ``todo`` from its end; where the pool breaks, what was in flight goes back."""
     done: queue.SimpleQueue[tuple[int, ProcessFuture[Result]]] = queue.SimpleQueue()
     flying: set[int] = set()
-    pool: Any = _open_pool(workers)
+    pool = _open_pool(workers)
     broken = False
 
     def note(at: int, future: ProcessFuture[Result]) -> None:
@@ -122,13 +125,38 @@ def _until_broken(
         pool.join()
 
 
-def _open_pool(workers: int) -> ProcessPool:
+@contextmanager
+def deaf_to(*signals: signal.Signals) -> Iterator[None]:
+    """Processes and threads that are started in here are deaf to signals, until they say else.
+
+    What this thread is sent meanwhile reaches it at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not every system has it
+        yield
+        return
+    # Where it is started in here, Python lifts the block afterwards.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        # Spawned, not forked: FFmpeg's and torch's threads do not survive a fork.
-        pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
-        started = pool.active
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _open_pool(workers: int) -> Any:  # a ProcessPool, not all of whose methods have types
+    # Spawned, not forked: FFmpeg's and torch's threads do not survive a fork.
+    pool: Any = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    try:
+        # Ctrl-C signals the whole process group, and this process decides when workers end. Those
+        # that replace others are started by a thread of the pool, which is deaf as well.
+        with deaf_to(signal.SIGINT):
+            started = pool.active
     except (OSError, BrokenProcessPool) as error:
         raise ValueError(f"worker processes cannot be started ({error}); use 0 workers") from error
+    except KeyboardInterrupt:
+        pool.stop()
+        pool.join()
+        raise
     assert started
     return pool
 

@@ -17,7 +17,14 @@ from earsight.corpus.layouts.locate import Located, locate
 from earsight.corpus.manifest import SPLIT, Corpus, ScanSettings, read, write
 from earsight.corpus.parallel import cores
 from earsight.corpus.part import Part
-from earsight.corpus.scan_report import Named, ScanReport, format_report, reasons_of
+from earsight.corpus.scan_report import (
+    Named,
+    ScanReport,
+    cut_short,
+    format_report,
+    most_frequent,
+    reasons_of,
+)
 from earsight.corpus.split import unknown_splits
 from earsight.corpus.status import OK
 from earsight.media.probe import probe as probe_file
@@ -233,6 +240,8 @@ def _report(
         verified=collected.verified,
         duplicates=int(corpus.is_duplicate().sum()),
         skipped=discovery.skipped,
+        other=most_frequent(discovery.other),
+        cut_short=cut_short(corpus),
         labels=corpus.label_names,
         unmatched=[] if rows.match is None else rows.match.unmatched,
         unlabelled=len(unlabelled),

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
+
+import pyarrow.compute as pc
 
 from earsight.corpus.discover import Skipped
-from earsight.corpus.manifest import Corpus
+from earsight.corpus.manifest import NOTE_SEPARATOR, Corpus
 from earsight.corpus.status import OK, STATUSES
+from earsight.media.types import CUT_SHORT
 
 _SHOWN = 10
 _WIDEST = 80
@@ -36,6 +39,13 @@ class Named:
         return cls(count=len(paths), first=list(paths[:_SHOWN]))
 
 
+class Noted(NamedTuple):
+    """A file that can be used, and what is to be told of it all the same."""
+
+    path: str
+    note: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanReport:
     """What a scan found and did.
@@ -54,6 +64,9 @@ class ScanReport:
         verified: files decoded in full by this scan.
         duplicates: instances that are exact copies of earlier ones.
         skipped: files and folders that could not be looked at.
+        other: files that are no media by their extension, by that extension; the most frequent
+            first, and what is left of many as ``others``.
+        cut_short: files that hold less than their headers say, and are used as far as they go.
         labels: names of the label columns.
         unmatched: lines of the labels that match nothing.
         unlabelled: files without a label (0 where no labels were given).
@@ -65,7 +78,8 @@ class ScanReport:
         unlisted: files that the lists do not name, or that repeat another; they were left out.
         notes: what else is to be told of the lists.
         part: which part of the files was read, as ``i/n``; empty for all. What concerns the listing
-            (``skipped``, ``unmatched``, ``absent``, ``unlisted``) is of all all the same.
+            (``skipped``, ``other``, ``unmatched``, ``absent``, ``unlisted``) is of all all the
+            same.
     """
 
     output: str
@@ -81,6 +95,8 @@ class ScanReport:
     verified: int
     duplicates: int
     skipped: Sequence[Skipped]
+    other: Mapping[str, int]
+    cut_short: Sequence[Noted]
     labels: Sequence[str]
     unmatched: Sequence[str]
     unlabelled: int
@@ -109,11 +125,33 @@ def reasons_of(corpus: Corpus) -> list[Reason]:
     ]
 
 
+def cut_short(corpus: Corpus) -> list[Noted]:
+    """The files that hold less than their headers say, each once."""
+    mask = pc.match_substring(corpus.table.column("notes"), CUT_SHORT)
+    cut = corpus.table.filter(mask).select(["path", "notes"]).to_pylist()
+    notes = {row["path"]: row["notes"].split(NOTE_SEPARATOR) for row in cut}
+    return [
+        Noted(path, note.removeprefix(CUT_SHORT))
+        for path, told in notes.items()
+        for note in told
+        if note.startswith(CUT_SHORT)
+    ]
+
+
+def most_frequent(other: Mapping[str, int]) -> dict[str, int]:
+    """The first few kinds, and the rest as ``others``."""
+    kinds = list(other.items())
+    rest = sum(count for _, count in kinds[_SHOWN:])
+    return dict(kinds[:_SHOWN]) | ({"others": rest} if rest else {})
+
+
 def format_report(report: ScanReport) -> str:
     """A table of counts and the worst reasons, as plain text."""
     blocks = status_blocks(report.statuses, report.reasons)
     if report.skipped:
         blocks.append(skipped_lines(report.skipped, "could not be looked at"))
+    if report.cut_short:
+        blocks.append(skipped_lines(report.cut_short, "are cut short, and used as far as they go"))
     about = (
         (Named.of(report.unmatched), "labels match nothing"),
         (report.absent, f"of {report.listed} listed recordings are not there"),
@@ -131,7 +169,7 @@ def status_blocks(statuses: Mapping[str, int], reasons: Sequence[Reason]) -> lis
     blocks = [_table([[name, str(statuses.get(name, 0))] for name in STATUSES])]
     if reasons:
         rows = [
-            [str(r.instances), r.status, _shown(r.reason), _shown(r.example)]
+            [str(r.instances), r.status, shown(r.reason), shown(r.example)]
             for r in reasons[:_SHOWN]
         ]
         head = ["count", "status", "reason", "such as"]
@@ -139,17 +177,17 @@ def status_blocks(statuses: Mapping[str, int], reasons: Sequence[Reason]) -> lis
     return blocks
 
 
-def skipped_lines(skipped: Sequence[Skipped], what: str) -> list[str]:
+def skipped_lines(skipped: Sequence[Skipped | Noted], what: str) -> list[str]:
     """How many were left out, and the first of them with their reasons; nothing where none was."""
     if not skipped:
         return []
-    lines = [f"  {_shown(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
+    lines = [f"  {shown(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
     return [f"{len(skipped)} {what}:", *lines, *_more(len(skipped), "")]
 
 
 def named_lines(named: Named, what: str) -> list[str]:
     """How many there are, and the first few paths."""
-    lines = [f"  {_shown(name)}" for name in named.first]
+    lines = [f"  {shown(name)}" for name in named.first]
     return [f"{named.count} {what}:", *lines, *_more(named.count, "")]
 
 
@@ -163,21 +201,24 @@ def _summary(report: ScanReport) -> Iterable[str]:
         f"{report.new} new, {report.changed} read again, {report.reused} unchanged, "
         f"{report.gone} gone" + (f", {report.verified} decoded" if report.verified else "")
     )
+    if report.other:
+        kinds = ", ".join(f"{shown(k) or 'no extension'} {n}" for k, n in report.other.items())
+        yield f"{sum(report.other.values())} files of other kinds passed over: {kinds}"
     if report.duplicates:
         yield f"{report.duplicates} exact copies of others, left out unless asked for"
     if report.labels or report.unlabelled:
         unlabelled = f"; {report.unlabelled} files have none" if report.unlabelled else ""
-        such = f", such as {_shown(report.unlabelled_example)}" if report.unlabelled else ""
+        such = f", such as {shown(report.unlabelled_example)}" if report.unlabelled else ""
         yield f"labels: {', '.join(report.labels) or 'no columns'}{unlabelled}{such}"
     if report.unknown_splits:
-        unknown = ", ".join(f"{_shown(n)} ({count})" for n, count in report.unknown_splits.items())
+        unknown = ", ".join(f"{shown(n)} ({count})" for n, count in report.unknown_splits.items())
         yield f"splits that neither train nor are held out: {unknown} (known: train, val, test)"
     yield f"written to {report.output}"
     if report.part:
         yield f"it is part {report.part} of the corpus; join all parts by `earsight merge`"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Text of files for a terminal: without control characters, and not too long."""
     clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return clean if len(clean) <= _WIDEST else f"{clean[: _WIDEST // 2]}…{clean[-_WIDEST // 2 :]}"

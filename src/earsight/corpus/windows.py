@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from earsight.corpus.batch import Batch, Failure
+from earsight.corpus.batch import Batch, Failure, failure_of
 from earsight.corpus.clips import ClipSettings
 from earsight.corpus.heartbeat import Heartbeat, decoding
 from earsight.corpus.instances import Instances
-from earsight.corpus.keys import key_text
 from earsight.corpus.requests import window_request, window_starts
 from earsight.corpus.sources import Files, stack
 from earsight.media.types import Clip, MediaError
@@ -142,8 +141,7 @@ class WindowClips(Dataset[Batch]):
             with decoding(self.heartbeat, row):
                 return self.source.read(int(self.instances.key[row]), request, settings.limits)
         except MediaError as error:
-            key = key_text(int(self.instances.key[row]))
-            failures.append(Failure(key=key, path=request.path, reason=str(error)))
+            failures.append(failure_of(int(self.instances.key[row]), request.path, error))
             return None
 
 

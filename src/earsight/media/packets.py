@@ -11,6 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from earsight.media.open import Deadline
@@ -75,11 +76,21 @@ def packets_of(
     Raises:
         MediaError: the deadline is over.
     """
+    return (packet for packet in all_packets(container, streams, deadline) if packet.size)
+
+
+def all_packets(
+    container: InputContainer, streams: Sequence[Stream], deadline: Deadline
+) -> Iterator[Packet[Any]]:
+    """The packets of some streams with the empty ones, in the order of the file.
+
+    Raises:
+        MediaError: the deadline is over.
+    """
     try:
         for packet in container.demux(*streams):
             deadline.check()
-            if packet.size:
-                yield packet
+            yield packet
     except IndexError:
         # So PyAV ends a file in which more streams turned up than it knew of when it was opened.
         return

@@ -15,8 +15,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from earsight.media.ending import cut_short, seconds_told
 from earsight.media.open import Deadline, check_duration, open_media
-from earsight.media.packets import packets_of
+from earsight.media.packets import all_packets
 from earsight.media.picture import orientation_of
 from earsight.media.streams import Chosen, check_pixels, check_rate, choose, seconds_per_tick
 from earsight.media.types import AudioInfo, Limits, MediaError, MediaInfo, VideoInfo
@@ -31,7 +32,7 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
     All packets of the chosen streams are read, and the first frame of each is decoded, so that a
     file without a usable decoder is found out here. Of a large file with an index of all packets
     (MP4), the index is read instead; keyframe times are then exact to within the reordering of
-    frames.
+    frames. A file that ends well before the time in its header gets a note.
 
     Args:
         path: the file.
@@ -55,7 +56,8 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
         for stream in streams:
             check_complete(stream, container.size)
         indexed = container.size > _LARGE and all(_is_indexed(stream) for stream in streams)
-        tallies = _read(container, streams, deadline, head_only=indexed)
+        told = seconds_told(container, path)
+        tallies, reached = _read(container, streams, deadline, head_only=indexed)
         if indexed:
             for stream in streams:
                 _count_index(tallies[stream.index], stream)
@@ -73,7 +75,7 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
             audio=audio,
             video_streams=chosen.videos,
             audio_streams=chosen.audios,
-            notes=_notes(chosen),
+            notes=(*_notes(chosen), *([] if indexed else cut_short(told, reached))),
         )
 
 
@@ -107,11 +109,20 @@ def _read(
     deadline: Deadline,
     *,
     head_only: bool,
-) -> dict[int, _Tally]:
-    """Read all packets, or those up to each stream's first frame."""
+) -> tuple[dict[int, _Tally], float]:
+    """Read all packets, or those up to each stream's first frame.
+
+    Returns:
+        What each of the streams tells, and the seconds on the file's clock at which the last
+        packet of any stream ends.
+    """
     tallies = {stream.index: _Tally() for stream in streams}
-    for packet in packets_of(container, streams, deadline):
-        tally = tallies[packet.stream_index]
+    reached = 0.0
+    for packet in all_packets(container, list(container.streams), deadline):
+        reached = max(reached, _end_of(packet))
+        tally = tallies.get(packet.stream_index)
+        if tally is None or not packet.size:
+            continue
         if tally.frame is None:
             tally.frame = _first_frame(container.streams[packet.stream_index], packet)
         _count(tally, packet)
@@ -121,7 +132,15 @@ def _read(
         tally = tallies[stream.index]
         if tally.frame is None and tally.packets:
             tally.frame = next(iter(stream.codec_context.decode(None)), None)
-    return tallies
+    return tallies, reached
+
+
+def _end_of(packet: Packet[Any]) -> float:
+    """Seconds on the file's clock at which a packet ends; 0 where it does not tell."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    if time is None or not packet.time_base:
+        return 0.0
+    return float((time + (packet.duration or 0)) * packet.time_base)
 
 
 def _first_frame(stream: Any, packet: Packet[Any]) -> VideoFrame | AudioFrame | None:

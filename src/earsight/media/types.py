@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+CUT_SHORT = "is cut short: "
+"""How the note of a file begins that holds less than its header says."""
+
 
 class MediaError(ValueError):
     """A file that cannot be read; the message goes on from the file's name to say why.

@@ -13,10 +13,56 @@ from earsight.config import AudioConfig, VideoConfig
 from earsight.corpus.requests import EVALUATION_CROP
 
 _RATES = (1000, 384_000)
+_CHANNELS = 64
+
+
+def as_pictures(pictures: ArrayLike | Tensor) -> Tensor:
+    """Pictures ``(T, H, W, 3)`` uint8, RGB, of the same memory where that can be.
+
+    Raises:
+        ValueError: they are of another shape or type, or none.
+    """
+    frames = torch.as_tensor(np.asarray(pictures) if not isinstance(pictures, Tensor) else pictures)
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8 or not len(frames):
+        raise ValueError(
+            f"pictures must be (T, H, W, 3) uint8, at least one, not {tuple(frames.shape)} "
+            f"{str(frames.dtype).removeprefix('torch.')}"
+        )
+    return frames
+
+
+def as_sound(sound: ArrayLike | Tensor) -> NDArray[np.float32]:
+    """Sound ``(samples,)`` float32: channels are averaged, signed integers become [-1, 1).
+
+    Args:
+        sound: ``(samples,)`` or ``(channels, samples)``, floats in [-1, 1] or signed integers of
+            full scale, such as 16-bit PCM.
+
+    Raises:
+        ValueError: it is of another shape or type, not finite, or none.
+    """
+    found = np.asarray(sound.detach().cpu() if isinstance(sound, Tensor) else sound)
+    if found.dtype.kind not in "fi":
+        raise ValueError(
+            f"sound must be floats in [-1, 1] or signed integers, not {found.dtype}; give floats"
+        )
+    if found.ndim == 2 and len(found) > min(found.shape[1], _CHANNELS):
+        raise ValueError(
+            f"sound of shape {found.shape} would have {len(found)} channels; give "
+            "(channels, samples), transposed"
+        )
+    scale = np.iinfo(found.dtype).max + 1.0 if found.dtype.kind == "i" else 1.0
+    wave = (found / scale).astype(np.float32)
+    wave = wave.mean(axis=0) if wave.ndim == 2 else wave
+    if wave.ndim != 1 or not len(wave) or not np.isfinite(wave).all():
+        raise ValueError(
+            "sound must be (samples,) or (channels, samples), finite numbers in [-1, 1]"
+        )
+    return wave
 
 
 def video_clips(
-    pictures: ArrayLike | Tensor,
+    frames: Tensor,
     fps: float,
     starts: NDArray[np.float64],
     seconds: float,
@@ -25,21 +71,12 @@ def video_clips(
     """A clip from the middle of each window: ``(W, 3, T, size, size)`` uint8.
 
     Args:
-        pictures: ``(T, H, W, 3)`` uint8, RGB.
+        frames: ``(T, H, W, 3)`` uint8, RGB, as of :func:`as_pictures`.
         fps: how many of them a second has.
         starts: ``(W,)`` seconds at which windows begin.
         seconds: their length.
         config: what a clip is.
-
-    Raises:
-        ValueError: pictures of another shape or type, or none.
     """
-    frames = torch.as_tensor(np.asarray(pictures) if not isinstance(pictures, Tensor) else pictures)
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8 or not len(frames):
-        raise ValueError(
-            f"pictures must be (T, H, W, 3) uint8, at least one, not {tuple(frames.shape)} "
-            f"{str(frames.dtype).removeprefix('torch.')}"
-        )
     first = _within(starts + seconds / 2 - config.duration / 2, len(frames) / fps, config.duration)
     at = first[:, None] + np.arange(config.frames) / config.fps
     places = np.clip(np.floor(at * fps + 1e-6).astype(np.int64), 0, len(frames) - 1)
@@ -50,7 +87,7 @@ def video_clips(
 
 
 def audio_clips(
-    sound: ArrayLike | Tensor,
+    wave: NDArray[np.float32],
     rate: int,
     starts: NDArray[np.float64],
     seconds: float,
@@ -59,21 +96,15 @@ def audio_clips(
     """The sound from the middle of each window: ``(W, samples)`` float32, silence beyond the ends.
 
     Args:
-        sound: ``(samples,)`` or ``(channels, samples)`` floats in [-1, 1]; channels are averaged.
+        wave: ``(samples,)``, as of :func:`as_sound`.
         rate: samples per second.
         starts: ``(W,)`` seconds at which windows begin.
         seconds: their length.
         config: what a clip is.
 
     Raises:
-        ValueError: sound of another shape, not finite, or none.
+        ValueError: no sound has such a rate.
     """
-    wave = np.asarray(sound.detach().cpu() if isinstance(sound, Tensor) else sound, np.float32)
-    wave = wave.mean(axis=0) if wave.ndim == 2 else wave
-    if wave.ndim != 1 or not len(wave) or not np.isfinite(wave).all():
-        raise ValueError(
-            "sound must be (samples,) or (channels, samples), finite numbers in [-1, 1]"
-        )
     if not _RATES[0] <= rate <= _RATES[1]:
         raise ValueError(f"rate: {rate} samples a second cannot be; give that of the sound")
     length = len(wave) / rate

@@ -60,6 +60,12 @@ class Embedded:
     vectors: Mapping[str, Tensor]
     failures: tuple[Failure, ...] = field(default=())
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether nothing could be read, and all of it may be read later."""
+        lost = bool(self.failures) and not self.vectors
+        return lost and all(one.passing for one in self.failures)
+
 
 @torch.inference_mode()
 def embed_view(encoder: Encoder, view: View) -> dict[str, Tensor]:
@@ -187,8 +193,8 @@ class WindowEmbedder:
             own = _batches(windows, span, groups)
             batches += own
             planned.append((span, len(own)))
-        settings = clip_settings(self.loaded.config)
-        return WindowClips(instances, settings, windows, batches), planned
+        clips = WindowClips(instances, clip_settings(self.loaded.config), windows, batches)
+        return clips, planned
 
     def groups(self, instances: Instances) -> list[tuple[tuple[str, ...], NDArray[np.bool_]]]:
         """Which instances ``(N,)`` are read in which modalities; in none where they have none."""

@@ -1,5 +1,6 @@
 """A run's encoders for anyone's files and arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from earsight.encoders.pair import MODALITIES
 from earsight.evaluation.load import Loaded
 from earsight.media.types import Limits, MediaError
 from earsight.methods.base import Spaces, unit
-from earsight.search.arrays import audio_clips, video_clips
+from earsight.search.arrays import as_pictures, as_sound, audio_clips, video_clips
 from earsight.search.embed import Embedded, Missing, Span, WindowEmbedder, embed_view
 from earsight.search.spaces import space_between
 
@@ -141,21 +142,23 @@ class Embedder:
         """Embed pictures: of a file, or ``(T, H, W, 3)`` uint8 in memory with their ``fps``.
 
         Raises:
-            ValueError: the file cannot be read or has no picture, or pictures are of another shape.
+            ValueError: the file cannot be read or has no picture, pictures are of another shape or
+                type, or ``fps`` is no positive finite number.
         """
         if isinstance(source, str | Path):
             return self._alone(source, "video", window, hop)
-        if fps is None or fps <= 0:
+        if fps is None or not 0 < fps < math.inf:
             raise ValueError("fps: give how many pictures a second has, such as fps=25")
         config = self.loaded.config.video
-        length = len(source) / fps
+        frames = as_pictures(source)
+        length = len(frames) / fps
         seconds, starts = _windows(length, window, hop, config.duration)
-        clips = video_clips(source, fps, starts, seconds, config)
+        clips = video_clips(frames, fps, starts, seconds, config)
         return self._arrays({"video": clips}, starts, np.minimum(starts + seconds, length))
 
     def embed_audio(
         self,
-        source: File | NDArray[np.floating[Any]] | Tensor,
+        source: File | NDArray[np.floating[Any] | np.signedinteger[Any]] | Tensor,
         *,
         rate: int | None = None,
         window: float | None = None,
@@ -163,17 +166,22 @@ class Embedder:
     ) -> Embedding:
         """Embed sound: of a file, or ``(samples,)`` or ``(channels, samples)`` with their ``rate``.
 
+        In memory it is floats in [-1, 1] or signed integers of full scale, such as 16-bit PCM;
+        channels are averaged.
+
         Raises:
-            ValueError: the file cannot be read or has no sound, or sound is of another shape.
+            ValueError: the file cannot be read or has no sound, or sound is of another shape or
+                type, such as ``(samples, channels)`` or unsigned integers.
         """
         if isinstance(source, str | Path):
             return self._alone(source, "audio", window, hop)
         if rate is None or rate <= 0:
             raise ValueError("rate: give the samples a second, such as rate=44100")
         config = self.loaded.config.audio
-        length = source.shape[-1] / rate
+        wave = as_sound(source)
+        length = len(wave) / rate
         seconds, starts = _windows(length, window, hop, config.duration)
-        clips = audio_clips(source, rate, starts, seconds, config)
+        clips = audio_clips(wave, rate, starts, seconds, config)
         return self._arrays({"audio": clips}, starts, np.minimum(starts + seconds, length))
 
     def similarity(

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,17 +21,16 @@ from torch import Tensor
 from earsight.corpus.batch import Failure
 from earsight.corpus.instances import Instances
 from earsight.corpus.marks import is_mark
-from earsight.corpus.replacing import is_beside, replacing
+from earsight.corpus.replacing import is_beside
 from earsight.evaluation.feature_file import add_tensors
 from earsight.evaluation.load import Loaded
 from earsight.files import write_whole
-from earsight.search.embed import Embedded
+from earsight.search.parts import PARTS, part_path, read_part
 
 SCHEMA = 1
 """Version of an index."""
 
 ABOUT = "index.json"
-PARTS = "parts"
 CORPUS = "corpus.parquet"
 CELLS = "cells"
 """Where an index keeps what a search for approximate neighbours needs."""
@@ -161,80 +159,6 @@ def read_about(folder: Path) -> About:
     raise ValueError(f"{path}: has another schema than {SCHEMA}; embed again")
 
 
-def part_path(folder: Path, number: int) -> Path:
-    """Where a part lies."""
-    return folder / PARTS / f"{number:06d}.parquet"
-
-
-def write_part(
-    folder: Path,
-    number: int,
-    found: Embedded,
-    instances: Instances,
-    paths: Sequence[str],
-    model: str,
-) -> None:
-    """Write the windows of a block of instances, all or nothing.
-
-    Args:
-        folder: of the index.
-        number: of the part.
-        found: its windows.
-        instances: all that are embedded.
-        paths: ``(N,)`` theirs, as in the corpus.
-        model: hash of the model.
-
-    Raises:
-        FullDiskError: the disk is full; nothing half-written is left.
-    """
-    tables = [_table(found, name, x, instances, paths, model) for name, x in found.vectors.items()]
-    failures = json.dumps([asdict(one) for one in found.failures]).encode()
-    table = pa.concat_tables(tables) if tables else _EMPTY.empty_table()
-    with replacing(part_path(folder, number)) as file:
-        pq.write_table(
-            table.replace_schema_metadata({b"failures": failures}), file, compression="zstd"
-        )
-
-
-_EMPTY = pa.schema(
-    [
-        ("key", pa.uint64()),
-        ("path", pa.string()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("modality", pa.string()),
-        ("vector", pa.list_(pa.float32())),
-        ("model", pa.string()),
-    ]
-)
-
-
-def _table(
-    found: Embedded,
-    name: str,
-    x: Tensor,
-    instances: Instances,
-    paths: Sequence[str],
-    model: str,
-) -> pa.Table:
-    known = np.flatnonzero(~x.isnan().any(dim=1).numpy())
-    row = found.row[known]
-    flat = pa.array(x[torch.from_numpy(known)].numpy().ravel())
-    offsets = pa.array(np.arange(len(known) + 1, dtype=np.int32) * x.shape[1])
-    return pa.table(
-        {
-            "key": pa.array(instances.key[row]),
-            "path": pa.array([paths[at] for at in row], pa.string()),
-            "start": pa.array(found.start[known]),
-            "end": pa.array(found.end[known]),
-            "modality": pa.array([name] * len(known), pa.string()),
-            "vector": pa.ListArray.from_arrays(offsets, flat),
-            "model": pa.array([model] * len(known), pa.string()),
-        },
-        schema=_EMPTY,
-    )
-
-
 @dataclass(frozen=True)
 class Index:
     """An index in memory.
@@ -276,7 +200,8 @@ def read_index(folder: Path) -> Index:
     """Read a finished index.
 
     Raises:
-        ValueError: it is none, is not finished, holds nothing, or has vectors of another model.
+        ValueError: it is none, is not finished, holds nothing, has vectors of another model, or a
+            part is damaged; the message names the file.
     """
     about = read_about(folder)
     paths = [part_path(folder, number) for number in range(about.parts)]
@@ -285,21 +210,14 @@ def read_index(folder: Path) -> Index:
             f"{folder} is not finished: {len(absent)} of {about.parts} parts are missing; give the "
             "same `earsight embed` again"
         )
-    # pq.read_table would import pandas, and make columns of folders that are named a=b.
-    tables = [pq.ParquetFile(path).read() for path in paths]
-    failures = [
-        Failure(**one)
-        for table in tables
-        for one in json.loads((table.schema.metadata or {}).get(b"failures", b"[]"))
-    ]
-    facts = pa.concat_tables(
-        [one.drop_columns(["vector"]).replace_schema_metadata(None) for one in tables]
-    )
+    parts = [read_part(path) for path in paths]
+    facts = pa.concat_tables([one.drop_columns(["vector"]) for one, _ in parts])
     if not facts.num_rows:
         raise ValueError(f"{folder} holds no embedding; nothing could be read")
     if strange := set(facts.column("model").unique().to_pylist()) - {about.model}:
         raise ValueError(f"{folder} holds vectors of another model ({strange.pop()}); embed again")
-    return _joined(folder, about, facts, [one.column("vector") for one in tables], tuple(failures))
+    failures = tuple(failure for _, unread in parts for failure in unread)
+    return _joined(folder, about, facts, [one.column("vector") for one, _ in parts], failures)
 
 
 def _joined(

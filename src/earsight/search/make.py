@@ -1,25 +1,24 @@
 """Making an index: every window of a corpus embedded, in parts that survive a stop."""
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from earsight.corpus.instances import instances
-from earsight.corpus.manifest import Corpus, read, resolved, write
+from earsight.corpus.batch import Failure
+from earsight.corpus.instances import Instances, instances
+from earsight.corpus.manifest import read, resolved, write
 from earsight.corpus.marks import Marked, mark
 from earsight.corpus.part import Part
-from earsight.corpus.scan import scan
-from earsight.corpus.shards.check import check_prepared, holds_shards
+from earsight.corpus.scan_report import shown
+from earsight.corpus.shards.check import check_prepared
 from earsight.evaluation.load import Loaded
 from earsight.search.count import count
-from earsight.search.embed import Span, WindowEmbedder
+from earsight.search.embed import Embedded, Span, WindowEmbedder
+from earsight.search.gather import gather, is_manifest, left_out, nothing_to_embed
 from earsight.search.index import (
     CORPUS,
     About,
@@ -27,11 +26,10 @@ from earsight.search.index import (
     check_folder,
     corpus_hash,
     model_hash,
-    part_path,
     read_index,
     tidy,
-    write_part,
 )
+from earsight.search.parts import part_path, passing, read_failures, write_part
 from earsight.search.report import IndexReport
 
 _BLOCK = 64
@@ -68,7 +66,8 @@ def make_index(
         progress: told of parts done, and of how many.
 
     Raises:
-        ValueError: the source cannot be used, or the folder holds something else.
+        ValueError: the source cannot be used, the folder holds something else or a damaged part,
+            or files of whole blocks are out of reach; what was made stays.
     """
     began = time.monotonic()
     if shard is not None and not is_manifest(source):
@@ -78,15 +77,14 @@ def make_index(
     check_folder(folder)
     embedder = WindowEmbedder(loaded=loaded, device=device, span=span, workers=workers)
     embedder.check()
-    corpus = _corpus(source, folder)
-    config = loaded.config
+    gathered = gather(source, folder)
+    corpus, config = gathered.corpus, loaded.config
     check_prepared(corpus, config.video, config.audio, embedder.modalities)
-    mask = _usable(corpus, embedder)
+    mask, out = left_out(corpus, embedder.modalities)
     chosen = instances(corpus, mask)
     if not len(chosen):
-        raise ValueError(f"{source}: holds nothing that this run can embed")
+        raise ValueError(nothing_to_embed(source, corpus, out))
     embedder.groups(chosen)  # refuses what has no sound before a folder is begun
-    paths = corpus.select(mask).column("path").tolist()
     about = About(
         model=model_hash(loaded),
         run=str(run.resolve()),
@@ -100,66 +98,103 @@ def make_index(
         notices=loaded.notices,
     )
     begin(folder, about)
-    write(corpus, folder / CORPUS)
+    if gathered.is_kept:
+        write(corpus, folder / CORPUS)
     own = [number for number in range(about.parts) if shard is None or shard.has(number)]
-    todo = [number for number in own if not part_path(folder, number).exists()]
-    rows = [range(n * _BLOCK, min((n + 1) * _BLOCK, len(chosen))) for n in todo]
-    # Closed here, so that an error ends the workers, too, and not whoever keeps it.
-    with closing(embedder.embed_parts(chosen, rows)) as parts:
-        for done, (number, found) in enumerate(zip(todo, parts, strict=True), 1):
-            write_part(folder, number, found, chosen, paths, about.model)
-            if progress is not None:
-                progress(len(own) - len(todo) + done, len(own))
-    left_out = int((~mask).sum())
+    blocks = _Blocks(
+        folder=folder,
+        model=about.model,
+        chosen=chosen,
+        paths=corpus.select(mask).column("path").tolist(),
+        own=own,
+    )
+    made = _make_blocks(embedder, blocks, progress)
     counted = count(folder, own)
     if shard is None:
         read_index(folder)  # refuses what cannot be searched
         tidy(folder)
     else:
-        mark(folder, Marked(part=shard, corpus=resolved(source), left_out=left_out))
+        mark(folder, Marked(part=shard, corpus=resolved(source), left_out=len(out)))
     return IndexReport(
         folder=str(folder),
         files=counted.files,
         windows=counted.windows,
         embeddings=counted.embeddings,
-        reused=len(own) - len(todo),
+        reused=len(own) - made,
         parts=len(own),
-        left_out=left_out,
+        left_out=len(out),
         failures=counted.failures,
+        passing=counted.passing,
         seconds=time.monotonic() - began,
         part="" if shard is None else str(shard),
+        kinds=out.kinds,
+        first=out.first,
+        skipped=gathered.skipped,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blocks:
+    """What is embedded, block by block.
+
+    Attributes:
+        folder: of the index.
+        model: hash of the model.
+        chosen: all instances.
+        paths: ``(N,)`` theirs, as in the corpus.
+        own: numbers of the blocks that this call makes.
+    """
+
+    folder: Path
+    model: str
+    chosen: Instances
+    paths: Sequence[str]
+    own: Sequence[int]
+
+
+def _make_blocks(embedder: WindowEmbedder, blocks: _Blocks, progress: Progress | None) -> int:
+    """Make blocks that are not there, or in which something may be read by now; how many.
+
+    Raises:
+        ValueError: of some nothing can be reached now; the others are made.
+    """
+    paths = {number: part_path(blocks.folder, number) for number in blocks.own}
+    held = {number: read_failures(path) for number, path in paths.items() if path.exists()}
+    todo = [number for number in blocks.own if number not in held or passing(held[number])]
+    size = len(blocks.chosen)
+    rows = [range(n * _BLOCK, min((n + 1) * _BLOCK, size)) for n in todo]
+    out_of_reach: list[Embedded] = []
+    # Closed here, so that an error ends the workers, too, and not whoever keeps it.
+    with closing(embedder.embed_parts(blocks.chosen, rows)) as parts:
+        for done, (number, found) in enumerate(zip(todo, parts, strict=True), 1):
+            if _is_news(found, held.get(number)):
+                write_part(blocks.folder, number, found, blocks.chosen, blocks.paths, blocks.model)
+            elif number not in held:
+                out_of_reach.append(found)
+            if progress is not None:
+                progress(len(blocks.own) - len(todo) + done, len(blocks.own))
+    if out_of_reach:
+        raise ValueError(_out_of_reach(blocks, out_of_reach))
+    return len(todo)
+
+
+def _is_news(found: Embedded, held: Sequence[Failure] | None) -> bool:
+    """Whether a block is to be written: it loses nothing that was read before."""
+    if found.is_out_of_reach:
+        return False
+    return held is None or passing(found.failures) <= passing(held)
+
+
+def _out_of_reach(blocks: _Blocks, lost: Sequence[Embedded]) -> str:
+    first = lost[0].failures[0]
+    return (
+        f"{blocks.folder} is not finished: of {len(lost)} of {len(blocks.own)} blocks no file can "
+        f"be read now, such as {shown(first.path)}: it {shown(first.reason)}; bring the files back "
+        "(is their folder mounted?) and give the same `earsight embed` again, or scan again and "
+        "embed into another folder"
     )
 
 
 def most_blocks(source: str | Path) -> int:
     """How many blocks a manifest's instances make at most."""
     return -(-len(read(source)) // _BLOCK)
-
-
-def is_manifest(source: str | Path) -> bool:
-    """Whether a source is a manifest, or holds one, and has not to be scanned."""
-    return str(source).endswith(".parquet") or holds_shards(source)
-
-
-def _corpus(source: str | Path, folder: Path) -> Corpus:
-    """The manifest that ``source`` is or holds, or that of a scan of it."""
-    if is_manifest(source):
-        return read(source)
-    # Apart: an index of something else, which is refused later, keeps its own manifest.
-    with tempfile.TemporaryDirectory() as place:
-        manifest = Path(place) / CORPUS
-        if (folder / CORPUS).is_file():
-            shutil.copy(folder / CORPUS, manifest)  # files that it knows are not read again
-        scan([str(source)], manifest, min_duration=0.0)
-        return read(manifest)
-
-
-def _usable(corpus: Corpus, embedder: WindowEmbedder) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """``(R,)`` bool: instances that have a modality of the run, and are no copies."""
-    content = corpus.content()
-    there = np.zeros(len(corpus), bool)
-    if "video" in embedder.modalities:
-        there |= content.has_video
-    if "audio" in embedder.modalities:
-        there |= content.has_audio
-    return content.readable & there & ~corpus.is_duplicate()

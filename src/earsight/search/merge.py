@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from earsight.corpus.marks import all_marks, bring
 from earsight.search.count import count
-from earsight.search.index import CORPUS, About, begin, check_folder, part_path, read_about, tidy
+from earsight.search.index import CORPUS, About, begin, check_folder, read_about, tidy
+from earsight.search.parts import part_path
 from earsight.search.report import IndexReport
 
 
@@ -53,6 +54,7 @@ def merge_indexes(places: Sequence[Path], output: Path) -> IndexReport:
         parts=about.parts,
         left_out=found[0].left_out,
         failures=counted.failures,
+        passing=counted.passing,
         seconds=time.monotonic() - began,
     )
 

@@ -13,8 +13,10 @@ from earsight.corpus.part import Part
 from earsight.errors import RunError
 from earsight.evaluation.load import load_run, require_media
 from earsight.search.embed import Span
-from earsight.search.index import ABOUT, part_path, read_about
-from earsight.search.make import is_manifest, make_index, most_blocks
+from earsight.search.gather import is_manifest
+from earsight.search.index import ABOUT, read_about
+from earsight.search.make import make_index, most_blocks
+from earsight.search.parts import part_path
 from earsight.search.report import IndexReport
 from earsight.training.devices import choose_device, prepare_machine
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from earsight.corpus.scan_report import shown
 from earsight.evaluation.rows import draw_table
 from earsight.search.query import By, Hit
 
@@ -16,7 +17,7 @@ def format_hits(by: By, hits: Sequence[Hit]) -> str:
         scores = [f"{hit.score:.3f}"]
         if agreement and hit.video is not None and hit.audio is not None:
             scores += [f"{hit.video:.3f}", f"{hit.audio:.3f}"]
-        lines.append((hit.path, f"{_clock(hit.start)}–{_clock(hit.end)}", *scores))
+        lines.append((shown(hit.path), f"{_clock(hit.start)}–{_clock(hit.end)}", *scores))
     names = ("agreement", "video", "audio") if agreement else (by,)
     return draw_table(("file", "when"), names, lines)
 
