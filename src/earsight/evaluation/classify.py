@@ -90,7 +90,8 @@ def classify(
     if not truth:
         raise ValueError(
             "no clip could be read for the evaluation; scan the sources again with --deep, "
-            "so that what is gone or broken is left out (shards: prepare them again)"
+            "so that what is gone or broken is left out; where they are shards, copy them again, "
+            "or delete them and run `earsight prepare` again"
         )
     classes, probability = torch.cat(truth), torch.cat(clips, dim=1)
     return [_scores(one, classes, tuple(failures)) for one in probability.unbind(dim=2)]

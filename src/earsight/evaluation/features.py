@@ -141,7 +141,8 @@ def extract(
     if not rows:
         raise ValueError(
             "no clip could be read for the evaluation; scan the sources again with --deep, "
-            "so that what is gone or broken is left out (shards: prepare them again)"
+            "so that what is gone or broken is left out; where they are shards, copy them again, "
+            "or delete them and run `earsight prepare` again"
         )
     row = torch.cat(rows)
     return [unpack(row, _joined(parts), tuple(failures)) for parts in collected]

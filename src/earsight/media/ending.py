@@ -1,7 +1,5 @@
 """How long a file is by its own header, and whether it ends before that."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -17,6 +15,9 @@ _TOLD = ("matroska", "flv")
 
 _SHORT, _SHORT_SHARE = 1.0, 0.1
 """Seconds, and share of what the header tells, that may be missing from a whole file."""
+
+_CHUNKS = 1024
+"""Of a RIFF file are looked at: each holds up to a gigabyte, if it is honest."""
 
 
 def cut_short(told: float, reached: float) -> list[str]:
@@ -61,7 +62,7 @@ def _is_whole_riff(name: str, size: int) -> bool:
         return True
     at = 0
     with Path(name).open("rb") as file:
-        while at < size:
+        for _ in range(_CHUNKS):
             file.seek(at)
             head = file.read(8)
             if not head.startswith(b"RIFF") or len(head) < 8:

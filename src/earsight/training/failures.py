@@ -38,8 +38,8 @@ class FailureCount:
             raise FailureShareError(
                 f"{self.failed} of {self.drawn} clips could not be read, more than "
                 f"data.max_failures={self.largest_share:g} allows; scan the sources again with "
-                "--deep to leave broken files out (shards: prepare them again), or raise "
-                "data.max_failures"
+                "--deep to leave broken files out, or raise data.max_failures; of shards, "
+                "copy them again, or delete them and run `earsight prepare` again"
             )
 
     def state(self) -> dict[str, object]:
