@@ -206,3 +206,10 @@ def test_labels_reach_the_settings_of_runs(tmp_path):
         plan_study(
             replace(design, labels=("digit", "speaker")), tmp_path / "c.parquet", "d", seeds=1
         )
+
+
+def test_a_plan_keeps_the_settings_that_decide_what_is_found(tmp_path):
+    design = read_design("variants")
+    given = ["data.workers=0", "train.epochs=46", "evaluation.clips=2", "threads=1"]
+    plan = plan_study(design, tmp_path / "c.parquet", "digest", seeds=1, settings=given)
+    assert plan.settings == ("train.epochs=46", "evaluation.clips=2")

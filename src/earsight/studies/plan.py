@@ -12,7 +12,7 @@ from earsight.config import ConfigError, RunConfig, as_tree, override, parse
 from earsight.evaluation.finetune import check_finetune, finetune_tree
 from earsight.evaluation.load import evaluation_config
 from earsight.studies.design import LABEL, Claim, Design, Stage
-from earsight.studies.stages import Job, make_job
+from earsight.studies.stages import Job, decisive, make_job
 
 _OWN = {
     "seed": "seeds count from first_seed, so many as --seeds says",
@@ -30,7 +30,7 @@ class Plan:
         design: the study.
         seeds: of the runs.
         jobs: by arm, seed and stage.
-        settings: changes to the study's own.
+        settings: changes to the study's own that decide what is found.
     """
 
     design: Design
@@ -81,7 +81,9 @@ def plan_study(
                     measured = [text for text in shared if _is_measured(text)]
                     job = make_job(name, stage, config, corpus, after, measured)
                 jobs[arm, seed, name] = job
-    plan = Plan(design=design, seeds=chosen, jobs=jobs, settings=tuple(settings))
+    known = decisive(next(iter(jobs.values())).config)
+    own = tuple(text for text in settings if _name(text) in known or _is_measured(text))
+    plan = Plan(design=design, seeds=chosen, jobs=jobs, settings=own)
     if faults := list(_claims_without_difference(plan)):
         raise ConfigError(faults)
     return plan
@@ -130,7 +132,7 @@ def _measures(name: str, stage: Stage, config: RunConfig) -> dict[str, Any]:
 
 def _is_measured(setting: str) -> bool:
     """Whether a run's evaluations take it over; those made during the training decide nothing."""
-    name = setting.partition("=")[0].strip()
+    name = _name(setting)
     return name.startswith("evaluation.") and name not in ("evaluation.every", "evaluation.tasks")
 
 
@@ -153,9 +155,13 @@ def _check_own(name: str, settings: Sequence[str]) -> None:
     Raises:
         ConfigError: names every such setting.
     """
-    names = sorted({text.partition("=")[0].strip() for text in settings} & _OWN.keys())
+    names = sorted({_name(text) for text in settings} & _OWN.keys())
     if names:
         raise ConfigError([f"stages.{name}: {one}: {_OWN[one]}" for one in names])
+
+
+def _name(setting: str) -> str:
+    return setting.partition("=")[0].strip()
 
 
 def about_labels(settings: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

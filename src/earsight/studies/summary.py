@@ -95,7 +95,7 @@ class Summary:
         corpus: its digest.
         seeds: of the runs.
         labels: that it looked at.
-        settings: changes to the study's own, for all stages that train.
+        settings: changes to the study's own that decide what is found, for all stages that train.
         arms: their names.
         stages: key of each stage by ``arm/seed/stage``.
         figures: of every report, and every arm that has it.
