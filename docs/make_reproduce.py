@@ -205,15 +205,10 @@ def ablations() -> list[str]:
         "## The papers' comparisons\n",
         "Small forms of these are what [Results](results.md) tests. At full size they are runs as "
         "above, of these presets and settings; their figures are in `earsight compare`. CM-ACC's "
-        "are evaluated as above, those of AVID and CMA by linear layers on every block:\n",
-        block(
-            [
-                "earsight evaluate probe runs/avid-analysis --preset kinetics-probe \\",
-                "    --modality video --label label --corpus kinetics-400-avid",
-                "earsight evaluate probe runs/avid-analysis --preset esc-50-probe \\",
-                "    --modality audio --label label --corpus esc-50.parquet --folds all",
-            ]
-        ),
+        "are evaluated as above, those of AVID and CMA by linear layers on every block: `earsight "
+        "evaluate probe RUN --preset kinetics-probe --modality video --label label --corpus "
+        "kinetics-400-avid`, and `--preset esc-50-probe --modality audio --label label --corpus "
+        "esc-50.parquet --folds all`.\n",
         table(["figure", "arm", "preset", "settings"], rows),
         "The analysis of AVID and CMA has 100,000 clips of AudioSet: `earsight scan --layout "
         "audioset --root data/audioset --draw 100000 --seed 0 -o audioset-100k.parquet`. CMA and "

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -25,6 +26,14 @@ def work(item):
 def die():
     os._exit(1)
 """
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Tests that run in the background may have been told to ignore it, and so would children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -95,6 +104,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals a group of processes")
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_while_workers_start_is_for_the_parent_alone(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SLOW_TO_START.replace("SECONDS", "5"))
@@ -116,12 +126,14 @@ def test_ctrl_c_while_workers_start_is_for_the_parent_alone(tmp_path):
     assert told.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_what_was_sent_meanwhile_arrives_at_the_end():
     order = []
 
     def interrupted():
         with deaf_to(signal.SIGINT):
-            os.kill(os.getpid(), signal.SIGINT)
+            # To this thread: another would take it in its place.
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             order.append("deaf")
 
     with pytest.raises(KeyboardInterrupt):

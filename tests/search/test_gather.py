@@ -10,6 +10,7 @@ import pytest
 from earsight import api
 from earsight.corpus.manifest import MEMBER_FIELDS, read
 from earsight.corpus.manifest import write as write_manifest
+from earsight.corpus.scan_report import shown
 from earsight.corpus.shards.prepare import prepare
 from earsight.media.types import Coding
 from earsight.search.gather import left_out
@@ -46,7 +47,7 @@ def test_bad_files_of_a_folder_are_named(finished, films, tmp_path):
     assert "  empty.mp4: is empty: it has no bytes" in text
     assert "  text.mp4: is not a media file" in text
     assert "1 could not be looked at:" in text
-    assert f"  {films}/gone.mp4: cannot be read: no such file" in text
+    assert f"  {shown(f'{films}/gone.mp4')}: cannot be read: no such file" in text
     tree = report.as_dict()
     assert ["empty.mp4", "is empty: it has no bytes"] in [list(one) for one in tree["first"]]
     assert len(tree["skipped"]) == 1
