@@ -3,6 +3,8 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,23 +16,25 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")
-    try:
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
-        put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a finished file to ``path``, which it replaces, once it is on the disk.
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file beside ``path``, which it replaces once it is finished and on the disk.
 
     Raises:
-        OSError: it does not get there; what was at ``path`` is untouched.
+        OSError: it does not get there; what was at ``path`` is untouched, and nothing is left.
     """
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def content_digest(path: Path) -> str:

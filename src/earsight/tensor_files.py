@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from earsight.files import put_in_place
+from earsight.files import whole
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -19,18 +18,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OSError: it cannot be written; a former file is untouched, and nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}.part")
-    try:
+    plain = {name: x.contiguous() for name, x in tensors.items()}
+    with whole(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file({name: x.contiguous() for name, x in tensors.items()}, temporary, dict(metadata))
+        try:
+            save_file(plain, temporary, dict(metadata))
+        except SafetensorError as error:
+            raise _of_system(error, path) from error
         # It makes a file that is its owner's alone.
         temporary.chmod(mode)
-        put_in_place(temporary, path)
-    except SafetensorError as error:
-        raise _of_system(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _of_system(error: SafetensorError, path: Path) -> OSError:

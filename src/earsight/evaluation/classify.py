@@ -10,6 +10,7 @@ from earsight.corpus.batch import Batch, Failure
 from earsight.encoders.pair import MODALITIES, Pair
 from earsight.evaluation.categories import counts_of
 from earsight.evaluation.classification import score_classes
+from earsight.evaluation.features import NOTHING_READ
 from earsight.evaluation.rows import Metric
 from earsight.transforms.inputs import Inputs
 
@@ -88,11 +89,7 @@ def classify(
         answers = [_probabilities(model, modality, view[modality], heads) for view in views]
         clips.append(torch.stack(answers).cpu())
     if not truth:
-        raise ValueError(
-            "no clip could be read for the evaluation; scan the sources again with --deep, "
-            "so that what is gone or broken is left out; where they are shards, copy them again, "
-            "or delete them and run `earsight prepare` again"
-        )
+        raise ValueError(NOTHING_READ)
     classes, probability = torch.cat(truth), torch.cat(clips, dim=1)
     return [_scores(one, classes, tuple(failures)) for one in probability.unbind(dim=2)]
 

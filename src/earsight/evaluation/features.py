@@ -14,6 +14,13 @@ from earsight.encoders.pair import Pair
 from earsight.methods.base import Method
 from earsight.transforms.inputs import Inputs
 
+NOTHING_READ = (
+    "no clip could be read for the evaluation; scan the sources again with --deep, so that what is "
+    "gone or broken is left out; where they are shards, copy them again, or delete them and run "
+    "`earsight prepare` again"
+)
+"""What is said where there is nothing to evaluate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
@@ -139,11 +146,7 @@ def extract(
         for encoder, parts in zip(encoders, collected, strict=True):
             parts.append(_batch_features(encoder, views, wanted))
     if not rows:
-        raise ValueError(
-            "no clip could be read for the evaluation; scan the sources again with --deep, "
-            "so that what is gone or broken is left out; where they are shards, copy them again, "
-            "or delete them and run `earsight prepare` again"
-        )
+        raise ValueError(NOTHING_READ)
     row = torch.cat(rows)
     return [unpack(row, _joined(parts), tuple(failures)) for parts in collected]
 

@@ -93,7 +93,7 @@ def _unfit(
 
 
 def _left(train: NDArray[np.integer], groups: NDArray[np.object_] | None) -> int:
-    """Classes that are learned from where a tenth is set aside, whichever: it has each in turn."""
+    """Classes left to learn from: a seed only decides which rows of a class are set aside."""
     known = train >= 0
     own = np.flatnonzero(known) if groups is None else groups[known]
     if len(np.unique(own)) < 2:

@@ -12,6 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -57,7 +58,9 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
             check_complete(stream, container.size)
         indexed = container.size > _LARGE and all(_is_indexed(stream) for stream in streams)
         told = seconds_told(container, path)
-        tallies, reached = _read(container, streams, deadline, head_only=indexed)
+        # What other streams hold matters to the end that a header tells, and to nothing else.
+        read = list(container.streams) if told else streams
+        tallies, reached = _read(container, streams, read, deadline, head_only=indexed)
         if indexed:
             for stream in streams:
                 _count_index(tallies[stream.index], stream)
@@ -106,19 +109,20 @@ class _Tally:
 def _read(
     container: InputContainer,
     streams: Sequence[VideoStream | AudioStream],
+    read: Sequence[Stream],
     deadline: Deadline,
     *,
     head_only: bool,
 ) -> tuple[dict[int, _Tally], float]:
-    """Read all packets, or those up to each stream's first frame.
+    """Read all packets of the streams ``read``, or those up to each stream's first frame.
 
     Returns:
-        What each of the streams tells, and the seconds on the file's clock at which the last
-        packet of any stream ends.
+        What each of ``streams`` tells, and the seconds on the file's clock at which the last
+        packet that was read ends.
     """
     tallies = {stream.index: _Tally() for stream in streams}
     reached = 0.0
-    for packet in all_packets(container, list(container.streams), deadline):
+    for packet in all_packets(container, read, deadline):
         reached = max(reached, _end_of(packet))
         tally = tallies.get(packet.stream_index)
         if tally is None or not packet.size:

@@ -11,7 +11,7 @@ from earsight import presets
 from earsight.config import ConfigError, RunConfig, as_tree, override, parse
 from earsight.evaluation.finetune import check_finetune, finetune_tree
 from earsight.evaluation.load import evaluation_config
-from earsight.studies.design import LABEL, Claim, Design, Stage
+from earsight.studies.design import LABEL, Design, Stage
 from earsight.studies.stages import Job, decisive, make_job
 
 _OWN = {
@@ -68,12 +68,13 @@ def plan_study(
                 if arm not in design.of_stage(name):
                     continue
                 after = jobs[arm, seed, stage.of] if stage.of else None
-                own = about_labels(changes.get(name, ()), design.labels)
+                own = [with_label(text, design.labels) for text in changes.get(name, ())]
                 if stage.do == "evaluate" and after is not None:
                     job = _evaluation(design, name, varied(stage, own), corpus, after)
                 else:
-                    common = about_labels((*design.settings, *stage.settings), design.labels)
-                    shared = (*common, *own, *settings)
+                    common = (*design.settings, *stage.settings)
+                    shared = [with_label(text, design.labels) for text in common]
+                    shared += [*own, *settings]
                     _check_own(name, shared)
                     settled = [f"seed={seed}", f'data.corpus="{corpus_path.resolve()}"']
                     settled += [f'start="../{after.key}"'] if after else []
@@ -82,8 +83,8 @@ def plan_study(
                     job = make_job(name, stage, config, corpus, after, measured)
                 jobs[arm, seed, name] = job
     known = decisive(next(iter(jobs.values())).config)
-    own = tuple(text for text in settings if _name(text) in known or _is_measured(text))
-    plan = Plan(design=design, seeds=chosen, jobs=jobs, settings=own)
+    kept = tuple(text for text in settings if _name(text) in known or _is_measured(text))
+    plan = Plan(design=design, seeds=chosen, jobs=jobs, settings=kept)
     if faults := list(_claims_without_difference(plan)):
         raise ConfigError(faults)
     return plan
@@ -98,17 +99,14 @@ def _evaluation(design: Design, name: str, stage: Stage, corpus: str, after: Job
 def _claims_without_difference(plan: Plan) -> Iterator[str]:
     stages = {report.name: report.stage for report in plan.design.report}
     for claim in plan.design.claims:
-        if len(set(claim.arms)) == 2 and not claim.than and _is_one(plan, claim, stages):
+        stage = stages[claim.report]
+        keys = {plan.jobs[arm, plan.seeds[0], stage].key for arm in claim.arms if not claim.than}
+        if len(claim.arms) == 2 and len(keys) == 1:
             first, second = claim.arms
             yield (
                 f"claim {claim.says!r}: {first!r} and {second!r} are made alike; leave out the "
                 "settings that stand in for what tells them apart"
             )
-
-
-def _is_one(plan: Plan, claim: Claim, stages: Mapping[str, str]) -> bool:
-    keys = [plan.jobs[arm, plan.seeds[0], stages[claim.report]].key for arm in claim.arms]
-    return keys[0] == keys[1]
 
 
 def _measures(name: str, stage: Stage, config: RunConfig) -> dict[str, Any]:
@@ -164,15 +162,17 @@ def _name(setting: str) -> str:
     return setting.partition("=")[0].strip()
 
 
-def about_labels(settings: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-    """Settings with the study's label in the place of ``{label}``.
+def with_label(text: str, labels: Sequence[str]) -> str:
+    """A setting or an option with the study's label in the place of ``{label}``.
 
     Raises:
         ConfigError: there is not exactly one.
     """
-    if len(labels) != 1 and any(LABEL in text for text in settings):
+    if LABEL not in text:
+        return text
+    if len(labels) != 1:
         raise ConfigError(["labels: this study learns one label; name one with --labels"])
-    return tuple(text.replace(LABEL, labels[0]) if labels else text for text in settings)
+    return text.replace(LABEL, labels[0])
 
 
 def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
@@ -182,11 +182,9 @@ def about_label(stage: Stage, labels: Sequence[str]) -> Stage:
         ConfigError: there is not exactly one.
     """
     options = {
-        name: value.replace(LABEL, labels[0]) if isinstance(value, str) and labels else value
+        name: with_label(value, labels) if isinstance(value, str) else value
         for name, value in stage.options.items()
     }
-    if options != stage.options and len(labels) != 1:
-        raise ConfigError(["labels: this study learns one label; name one with --labels"])
     return replace(stage, options=options)
 
 
